@@ -1,0 +1,245 @@
+"""What every collector's capture half is made of: probe, start, sample, stop.
+
+A collector has two halves that share a folder.  ``capture.py`` runs beside the
+workload: standard library only, Python 3.8 syntax, importing nothing of the
+project but this module and its neighbours in the capture set.  ``parse.py``
+runs later, on any machine, and turns the captured bytes into Arrow tables.
+
+A collector that cannot run never stops the run: ``probe`` says why, and the
+reason stands in the manifest and in the report.
+"""
+
+import os
+import struct
+import time
+from typing import IO, Any, Callable, Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple
+
+FRAME_HEADER = struct.Struct("<QII")
+"""A frame: CLOCK_MONOTONIC ns, source number, payload length; then the payload."""
+
+SOURCE_DEFINITION = 0
+"""A frame of this source number defines one: a ``<I`` number, then its name in UTF-8."""
+
+MAX_FRAME_BYTES = 16 << 20
+"""A longer frame is damage, not data: readers stop there."""
+
+
+class Roots(NamedTuple):
+    """Where the kernel's file systems are; a test hands in a recorded tree of a real board."""
+
+    proc: str = "/proc"
+    sys: str = "/sys"
+    dev: str = "/dev"
+
+
+class Probe(NamedTuple):
+    """Whether a collector can run here; if not, why, and what would help."""
+
+    available: bool
+    reason: str = ""
+    remedy: str = ""
+    details: Dict[str, Any] = {}
+
+
+class Status(NamedTuple):
+    """What a collector did, for the manifest.
+
+    ``mode`` is ``full``, or how the collector held its budget: ``sampled`` (only
+    windows of time were captured), ``histogram``, ``reduced`` (a lower rate).
+    ``lost`` counts records that the kernel or the collector dropped; None where
+    that cannot be known.
+    """
+
+    records: int
+    bytes: int
+    lost: Optional[int] = 0
+    mode: str = "full"
+    notes: Tuple[str, ...] = ()
+    details: Dict[str, Any] = {}
+
+
+class Journal(Protocol):
+    """Where a change to the machine is written down before it is made."""
+
+    def record(self, kind: str, **details: Any) -> int:
+        """Write one undo entry durably and return its number."""
+
+    def done(self, number: int) -> None:
+        """Mark an entry as undone."""
+
+
+class Context:
+    """What the agent hands to each collector.
+
+    Attributes:
+        raw: the collector's own folder below the capture directory's ``raw/``; it exists.
+        roots: where /proc, /sys and /dev are.
+        pid: the workload's first process, held before its exec until all collectors have started.
+        cgroups: controller name -> the run's cgroup folder (``unified`` for v2); empty without cgroups.
+        pids: the run's processes now (found through the cgroup, or the process tree).
+        journal: undo journal; record a change there *before* making it.
+        rate: base sampling rate, Hz.
+        budget_bytes: raw bytes per second that this collector may write on average.
+        deep: True when the user asked for the costly detail.
+        options: the collector's own options from the RunSpec.
+        shared: one dictionary for all collectors of a run (block and page_cache share a tracefs instance).
+    """
+
+    def __init__(
+        self,
+        raw: str,
+        roots: Roots = Roots(),
+        pid: int = 0,
+        cgroups: Optional[Dict[str, str]] = None,
+        pids: Callable[[], Sequence[int]] = tuple,
+        journal: Optional[Journal] = None,
+        rate: float = 10.0,
+        budget_bytes: float = 4e6,
+        deep: bool = False,
+        options: Optional[Dict[str, Any]] = None,
+        shared: Optional[Dict[str, Any]] = None,
+    ) -> None:
+        self.raw = raw
+        self.roots = roots
+        self.pid = pid
+        self.cgroups = cgroups or {}
+        self.pids = pids
+        self.journal = journal
+        self.rate = rate
+        self.budget_bytes = budget_bytes
+        self.deep = deep
+        self.options = options or {}
+        self.shared = {} if shared is None else shared
+
+
+class Collector:
+    """Base of a capture half.
+
+    ``interval`` is the time between samples in seconds; None means every tick of
+    the agent's timer, and ``sample`` is then called at the run's rate.  The agent
+    measures the CPU time spent in each call, so a collector need not.
+    """
+
+    name = ""
+    interval: Optional[float] = None
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    def probe(self) -> Probe:
+        """Say whether this can run here.  Must not change anything, and be quick (< 50 ms)."""
+        raise NotImplementedError
+
+    def environment(self) -> Dict[str, str]:
+        """Variables to add to the workload's environment."""
+        return {}
+
+    def start(self) -> None:
+        """Open what is to be read.  Called once, before the workload's exec; may raise OSError."""
+
+    def sample(self, now_ns: int) -> None:
+        """Copy bytes.  Must not parse, format, block or import.  May raise OSError."""
+
+    def stop(self) -> Status:
+        """Drain, restore, close; called once after the workload's end, even after a failed start."""
+        raise NotImplementedError
+
+
+class FrameWriter:
+    """Appends frames to one raw file, one ``write`` a flush; a cut file loses at most its last frame.
+
+    Frames are gathered during a tick and written together, so a tick costs one system call.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._sources: Dict[str, int] = {}
+        self._pending: List[bytes] = []
+        self.records = 0
+        self.bytes = 0
+
+    def source(self, name: str) -> int:
+        """The number of a source; defines it in the stream when it is new."""
+        number = self._sources.get(name)
+        if number is None:
+            number = self._sources[name] = len(self._sources) + 1
+            payload = struct.pack("<I", number) + name.encode("utf-8", "surrogateescape")
+            self._append(time.monotonic_ns(), SOURCE_DEFINITION, payload)
+        return number
+
+    def frame(self, time_ns: int, source: int, payload: bytes) -> None:
+        """Add one frame; it reaches the file with the next ``flush``."""
+        self._append(time_ns, source, payload)
+        self.records += 1
+
+    def _append(self, time_ns: int, source: int, payload: bytes) -> None:
+        self._pending.append(FRAME_HEADER.pack(time_ns, source, len(payload)))
+        self._pending.append(payload)
+
+    def flush(self) -> None:
+        """Write what is pending.  A full disk raises OSError; a partly written frame is then cut off."""
+        if not self._pending:
+            return
+        block = b"".join(self._pending)
+        self._pending.clear()
+        written = 0
+        try:
+            while written < len(block):
+                written += os.write(self._file, block[written:])
+        except OSError:
+            if written:  # never leave half a frame in the middle of a stream that goes on
+                os.ftruncate(self._file, self.bytes)
+            raise
+        self.bytes += written
+
+    def close(self) -> None:
+        """Flush and close; closing twice is harmless."""
+        if self._file >= 0:
+            try:
+                self.flush()
+            finally:
+                os.close(self._file)
+                self._file = -1
+
+
+class FileSampler:
+    """Keeps files of /proc, /sys or a cgroup open and copies them whole into frames.
+
+    A file that cannot be opened is remembered in ``missing`` with its reason.
+    """
+
+    def __init__(self, writer: FrameWriter, size: int = 65536) -> None:
+        self._writer = writer
+        self._size = size
+        self._open: List[Tuple[int, int]] = []
+        self.missing: Dict[str, str] = {}
+
+    def add(self, path: str, name: str) -> bool:
+        """Open ``path``; its frames bear the source name ``name``."""
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            self.missing[name] = error.strerror or str(error)
+            return False
+        self._open.append((descriptor, self._writer.source(name)))
+        return True
+
+    def sample(self, now_ns: int) -> None:
+        """Read each file from its start and append one frame for each that answers."""
+        frame = self._writer.frame
+        for descriptor, source in self._open:
+            try:
+                frame(now_ns, source, os.pread(descriptor, self._size, 0))
+            except OSError:  # EAGAIN of a powered-down sensor, ENODEV after a hot unplug: an absent sample
+                continue
+
+    def close(self) -> None:
+        """Close all files."""
+        for descriptor, _ in self._open:
+            os.close(descriptor)
+        self._open = []
+
+
+def open_append(path: str) -> IO[bytes]:
+    """A raw file that grows by whole records; unbuffered, so nothing is lost when the agent is killed."""
+    return open(path, "ab", buffering=0)

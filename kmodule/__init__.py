@@ -1,0 +1,1 @@
+"""KMLib: machine learning inside the kernel, and the Python that builds and loads it."""

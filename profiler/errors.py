@@ -1,0 +1,46 @@
+"""Errors that a person sees: one sentence that says what to do next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class EdgeprofError(Exception):
+    """Base of all expected failures; the command line prints it and exits with ``exit_code``."""
+
+    exit_code = 120
+
+
+class NotARun(EdgeprofError):
+    """A path that holds no capture directory."""
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(f"{path} is not a capture directory; `edgeprof runs` lists those there are")
+
+
+class NotIngested(EdgeprofError):
+    """A run whose tables were not made yet."""
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(f"{path} has no tables yet; make them with `edgeprof ingest {path}`")
+
+
+class NewerSchema(EdgeprofError):
+    """A capture made by a newer edgeprof."""
+
+    def __init__(self, path: Path | str, found: object, known: int) -> None:
+        super().__init__(f"{path} has schema version {found}, this edgeprof reads up to {known}; upgrade edgeprof to read it")
+
+
+class DamagedManifest(EdgeprofError):
+    """A manifest that is not what edgeprof wrote."""
+
+    def __init__(self, path: Path | str, why: str) -> None:
+        super().__init__(f"{path} cannot be read ({why}); if raw/ is intact, remove the manifest and run `edgeprof ingest` on the folder")
+
+
+class NoSuchTable(EdgeprofError):
+    """A table that the run does not have."""
+
+    def __init__(self, name: str, present: list[str]) -> None:
+        super().__init__(f"the run has no table {name!r}; it has: {', '.join(present) or 'none'}")
