@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeprof.collectors.base import FRAME_HEADER, MAX_FRAME_BYTES, SOURCE_DEFINITION
+from edgeprof.collectors.parsing import read_raw
 
 MAX_SOURCES = 1 << 20
 """More source numbers than any run has; a stream that defines more is damaged."""
@@ -42,7 +43,7 @@ class FrameFile:
 
 def read_frames(path: Path) -> FrameFile:
     """Read a frame file up to its last whole frame."""
-    return parse_frames(path.read_bytes())
+    return parse_frames(read_raw(path))
 
 
 def parse_frames(data: bytes) -> FrameFile:

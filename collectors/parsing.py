@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -49,3 +50,16 @@ class Parsed:
     tables: dict[str, pa.Table]
     notes: list[str] = field(default_factory=list)
     lost: int | None = 0
+
+
+def read_raw(path: Path) -> bytes:
+    """The bytes of a raw file, or of its compressed form ``NAME.zst`` that ingest leaves behind.
+
+    Raises:
+        FileNotFoundError: neither is there.
+        OSError: it cannot be read, or its compressed form is damaged.
+    """
+    if path.exists():
+        return path.read_bytes()
+    with pa.OSFile(str(path.with_name(path.name + ".zst"))) as file, pa.CompressedInputStream(file, "zstd") as stream:
+        return bytes(stream.read())
