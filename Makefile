@@ -1,0 +1,44 @@
+# What a person or a CI job does here; `make help` lists it.
+
+VENV := .venv/bin
+DEMO := .cache/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format types docs bench clean
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: ## Make .venv with everything for development
+	@.ci/setup install
+
+demo: ## Profile a real PyTorch training from a cold page cache, and write its report
+	@.ci/setup demo
+	@$(VENV)/python benchmarks/demo/make_images.py $(DEMO)/images
+	$(VENV)/edgeprof run --auto --name demo -- $(VENV)/python benchmarks/demo/train.py $(DEMO)/images --checkpoint $(DEMO)/model.pt
+
+test: ## Set this machine up, then lint, types and every test (skips say what is missing)
+	@.ci/setup test
+	@$(MAKE) --no-print-directory lint types
+	$(VENV)/python -m pytest
+
+lint: install ## Check style and formatting
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+
+format: install ## Format the code, and mend what can be mended
+	$(VENV)/ruff check --fix .
+	$(VENV)/ruff format .
+
+types: install ## Check types, strictly
+	$(VENV)/mypy
+
+docs: install ## Check that no link between the pages is broken
+	$(VENV)/python -m pytest -q tests/unit/test_docs.py
+
+bench: install ## Measure edgeprof beside other tools (as root, on an idle machine)
+	@for script in benchmarks/bench_*.py; do echo "$$script"; $(VENV)/python "$$script" || exit 1; done
+
+clean: ## Remove what builds, tests and the demo left (not .venv, not captured runs)
+	rm -rf build dist *.egg-info .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
