@@ -4,7 +4,7 @@ import ctypes
 import os
 import signal
 import time
-from typing import IO, Any, Optional, Sequence, Union
+from typing import IO, Any, Dict, NamedTuple, Optional, Sequence, Union
 
 from edgeprof.collectors.base import Journal
 
@@ -22,6 +22,47 @@ def start_time(pid: int, proc: str = "/proc") -> int:
     return int(stat[stat.rindex(b")") + 2 :].split()[19])
 
 
+def find_program(name: str) -> Optional[str]:
+    """Full path of an executable on PATH (a name with a slash stands for itself); None when there is none."""
+    folders = [""] if os.sep in name else os.environ.get("PATH", os.defpath).split(os.pathsep)
+    for folder in folders:
+        path = os.path.join(folder, name)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return None
+
+
+class Answer(NamedTuple):
+    """What a tool that was asked once said; ``code`` is None when it was too slow and was killed."""
+
+    code: Optional[int]
+    stdout: str
+    stderr: str
+
+
+def ask(argv: Sequence[str], timeout: float, env: Optional[Dict[str, str]] = None) -> Answer:
+    """Run a tool to its end and return what it printed; it gets ``timeout`` seconds.
+
+    Raises:
+        OSError: the program cannot be started.
+    """
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=timeout,
+            env=dict(os.environ, **env) if env else None,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Answer(None, "", "")
+    return Answer(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
+
+
 class HelperProcess:
     """Starts a tool in a session of its own (Ctrl-C does not reach it) and stops it by a signal.
 
@@ -32,6 +73,7 @@ class HelperProcess:
         stdout, stderr: a path to append to, a descriptor, or None for /dev/null.
         pass_fds: descriptors that the tool inherits.
         cwd: its working folder.
+        env: variables that it gets besides the agent's own.
 
     Raises:
         OSError: the program cannot be started.
@@ -45,6 +87,7 @@ class HelperProcess:
         stderr: Union[str, int, None] = None,
         pass_fds: Sequence[int] = (),
         cwd: Optional[str] = None,
+        env: Optional[Dict[str, str]] = None,
     ) -> None:
         import subprocess
 
@@ -66,6 +109,7 @@ class HelperProcess:
                 stderr=files[1],
                 pass_fds=tuple(pass_fds),
                 cwd=cwd,
+                env=dict(os.environ, **env) if env else None,
                 start_new_session=True,
                 preexec_fn=die_with_agent,
             )
@@ -86,7 +130,7 @@ class HelperProcess:
         return self._exit_code is None
 
     def stop(self, number: int = signal.SIGINT, timeout: float = 5.0) -> int:
-        """Ask the tool to end with a signal, kill it after ``timeout`` seconds; returns its exit code (-N: signal N)."""
+        """Ask the tool to end with a signal, kill it after ``timeout`` seconds; its exit code (-N: signal N)."""
         if self.alive():
             os.kill(self.pid, number)
             deadline = time.monotonic() + timeout
