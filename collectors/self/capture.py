@@ -1,0 +1,35 @@
+"""Copies what /proc says of edgeprof itself, so that its own cost can be laid beside the run's figures."""
+
+import os
+
+from edgeprof.collectors.base import Collector, FileSampler, FrameWriter, Probe, Status
+
+FILES = ("stat", "statm", "io")
+
+
+class Own(Collector):
+    """Raw file ``samples.frames``; sources are FILE of /proc/self."""
+
+    name = "self"
+    interval = 1.0
+
+    def probe(self) -> Probe:
+        return Probe(True)
+
+    def start(self) -> None:
+        self._writer = FrameWriter(os.path.join(self.context.raw, "samples.frames"))
+        self._files = FileSampler(self._writer)
+        for name in FILES:
+            self._files.add("{}/{}/{}".format(self.context.roots.proc, os.getpid(), name), name)
+
+    def sample(self, now_ns: int) -> None:
+        self._files.sample(now_ns)
+        self._writer.flush()
+
+    def stop(self) -> Status:
+        self._files.close()
+        self._writer.close()
+        return Status(self._writer.records, self._writer.bytes)
+
+
+COLLECTOR = Own

@@ -1,0 +1,441 @@
+"""One capture from beginning to end: prepare, launch, watch, collect, write down, restore.
+
+`capture` is the agent.  The order is fixed: the journal is open before the machine is changed, all
+collectors run before the workload's exec, and the manifest is final before anything is said to be done.
+"""
+
+import os
+import resource
+import secrets
+import signal
+import time
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
+
+from edgeprof.collectors import registry
+from edgeprof.collectors.base import Context, Roots
+from edgeprof.profiler.agent import host, launch, manifest
+from edgeprof.profiler.agent.cgroups import RunCgroup
+from edgeprof.profiler.agent.drive import Driven, start_all
+from edgeprof.profiler.agent.governor import Governor
+from edgeprof.profiler.agent.journal import UndoJournal, state_folder
+from edgeprof.profiler.agent.spec import STORAGE, USAGE, CaptureError, RunSpec
+from edgeprof.profiler.agent.undo import undo_all
+
+PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that edgeprof hands to the workload when they were sent to edgeprof alone."""
+
+_SI_KERNEL = 0x80  # asm-generic/siginfo.h: the terminal sent it, to the whole process group
+_GRACE = 0.5
+"""Seconds that processes get to end after the workload's first process, such as DataLoader's helpers."""
+_LOW_SPACE = 32 << 20
+"""Free bytes below which sampling stops, so that the run itself does not meet a full disk because of edgeprof."""
+
+
+class Outcome(NamedTuple):
+    """Where the capture is, how the workload ended, and the final manifest."""
+
+    path: str
+    exit_code: Optional[int]
+    signal: Optional[int]
+    manifest: Dict[str, Any]
+
+    def code(self) -> int:
+        """What edgeprof should exit with: the workload's code, or 128 + its signal as shells do."""
+        return 128 + self.signal if self.signal is not None else int(self.exit_code or 0)
+
+
+def capture(spec: RunSpec, announce: Callable[[str], None] = lambda line: None, version: str = "") -> Outcome:
+    """Run ``spec.command`` and capture it.
+
+    Args:
+        spec: what to do.
+        announce: told in one line what the user should know as the run starts.
+        version: edgeprof's version, for the manifest.
+
+    Raises:
+        CaptureError: nothing was run, and the machine is as before.
+    """
+    began = time.monotonic()
+    program = launch.find_program(spec.command, dict(os.environ))
+    _check(spec)
+    session = _Session(spec, program, version, began)
+    try:
+        return session.run(announce)
+    finally:
+        session.close()
+
+
+def _check(spec: RunSpec) -> None:
+    if not 0 < spec.rate <= 1000:
+        raise CaptureError("--rate must be above 0 and at most 1000 samples a second", USAGE)
+    unknown = [name for name in spec.collect if name not in registry.NAMES]
+    if unknown:
+        raise CaptureError(
+            "there is no collector {!r}; there are: {}".format(unknown[0], ", ".join(registry.NAMES)), USAGE
+        )
+
+
+class _Session:
+    """The state of one capture; see `capture`."""
+
+    def __init__(self, spec: RunSpec, program: str, version: str, began: float) -> None:
+        self.spec = spec
+        self.program = program
+        self.version = version
+        self.began = began
+        self.roots = Roots(**spec.roots)
+        name = _safe_name(spec.name or os.path.basename(spec.command[0]))
+        self.id = "{}-{}-{}".format(time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), name, secrets.token_hex(3))
+        self.path = os.path.abspath(os.path.join(spec.folder, self.id))
+        try:
+            os.makedirs(os.path.join(self.path, "raw"))
+        except OSError as error:
+            raise CaptureError(
+                "cannot write captures to {}: {}; choose another folder with --output".format(
+                    os.path.abspath(spec.folder), error.strerror
+                ),
+                STORAGE,
+            ) from None
+        self.journal: Optional[UndoJournal] = None
+        self.child: Optional[launch.HeldProcess] = None
+        self.cgroup: Optional[RunCgroup] = None
+        self.driven: List[Driven] = []
+        self.notes: List[str] = []
+        self.launched = False
+        self.old_mask: Optional[Set[Any]] = None
+        self.setup_cpu = 0.0
+        self.run_cpu = 0.0
+        self.low_space = False
+
+    # -- the flow ------------------------------------------------------------------------------------------
+
+    def run(self, announce: Callable[[str], None]) -> Outcome:
+        self._prepare()
+        announce(self._headline())
+        start_ns = self._launch()
+        self._watch(start_ns)
+        ending = self._collect(start_ns)
+        return self._write_down(start_ns, *ending)
+
+    def _prepare(self) -> None:
+        """Journal, folders, cgroup, held child, collectors; up to here the workload has not run."""
+        try:
+            manifest.reserve_space(self.path)
+            self.journal = UndoJournal(state_folder(), self.id, self.path)
+        except OSError as error:
+            raise CaptureError("cannot prepare the capture: {} ({})".format(error.strerror, error.filename), STORAGE) from None
+        # Blocked before the fork: the loop below takes them one by one, and none can arrive unseen.
+        self.old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*PASSED_ON, signal.SIGCHLD})
+        self.cgroup = RunCgroup("edgeprof-" + self.id, self.journal, self.roots)
+        self.cgroup.limit(self.spec.memory_limit, self.spec.cpus)
+        if not self.cgroup.paths:
+            launch.adopt_orphans()
+            self.notes.append("the run has no cgroup of its own: {}".format(self.cgroup.reason))
+        self.child = launch.HeldProcess(self.program, self.spec.command)
+        self.cgroup.add(self.child.pid)
+        self.facts = host.host_facts(self.roots, {"cwd": os.getcwd(), "capture": self.path})
+        self.clocks = [host.clock_triplet("start")]
+        self._start_collectors(self.child.pid)
+        manifest.write_json(self.path, manifest.PARTIAL, self._manifest(None, None, None, "interrupted"))
+
+    def _start_collectors(self, pid: int) -> None:
+        assert self.cgroup is not None
+        names = self.spec.collect or registry.NAMES
+        shared: Dict[str, Any] = {}
+        for name in names:
+            raw = os.path.join(self.path, "raw", name)
+            os.makedirs(raw, exist_ok=True)
+            options = dict(self.spec.options.get(name, {}), auto=self.spec.auto)
+            context = Context(
+                raw=raw,
+                roots=self.roots,
+                pid=pid,
+                cgroups=self.cgroup.paths,
+                pids=self.pids,
+                journal=self.journal,
+                rate=self.spec.rate,
+                budget_bytes=self.spec.budget_bytes,
+                deep=self.spec.deep,
+                options=options,
+                shared=shared,
+            )
+            self.driven.append(Driven(registry.load(name)(context)))
+        start_all(self.driven)
+
+    def _launch(self) -> int:
+        assert self.child is not None
+        environment = dict(os.environ)
+        for item in self.driven:
+            if item.active:
+                environment.update(item.collector.environment())
+        self.setup_cpu = _cpu_seconds()
+        now = time.monotonic_ns()
+        self._sample_all(now)  # so that a workload of any length has a first sample
+        self.hold_seconds = time.monotonic() - self.began
+        start_ns = time.monotonic_ns()
+        self.child.release(environment)
+        self.launched = True
+        return start_ns
+
+    def _watch(self, start_ns: int) -> None:
+        """The one loop: a timer that signals can interrupt; ends when the workload's first process has ended."""
+        assert self.child is not None
+        pid = self.child.pid
+        awaited = {*PASSED_ON, signal.SIGCHLD}
+        interval = int(1e9 / self.spec.rate)
+        governor = Governor(self.spec.budget_cpu)
+        due = start_ns + interval
+        while not launch.ended(pid):
+            wait = due - time.monotonic_ns()
+            if wait > 0:
+                received = signal.sigtimedwait(awaited, wait / 1e9)
+                if received is not None:
+                    self._receive(received, pid)
+                continue
+            now = time.monotonic_ns()
+            self._sample_all(now)
+            governor.update()
+            due = max(due + interval * governor.stretch, now)
+        self.end_ns = time.monotonic_ns()
+        self.run_cpu = _cpu_seconds() - self.setup_cpu
+        self.worst_stretch = governor.worst
+
+    def _receive(self, received: Any, pid: int) -> None:
+        if received.si_signo == signal.SIGCHLD:
+            if self.cgroup is not None and not self.cgroup.paths:
+                _reap_orphans({pid, *self._helper_pids()})
+        elif received.si_code != _SI_KERNEL:
+            try:
+                os.kill(pid, received.si_signo)
+            except ProcessLookupError:
+                pass
+
+    def _sample_all(self, now_ns: int) -> None:
+        if self.low_space:
+            return
+        for item in self.driven:
+            item.sample(now_ns)
+        space = os.statvfs(self.path)
+        if space.f_bavail * space.f_frsize < _LOW_SPACE:
+            self.low_space = True
+            self.notes.append(
+                "sampling stopped at {} because fewer than {} MiB were free where the capture is kept".format(
+                    _utc(time.time_ns()), _LOW_SPACE >> 20
+                )
+            )
+
+    def _collect(self, start_ns: int) -> Tuple[launch.Exit, List[Dict[str, Any]]]:
+        """Last sample while the workload's figures can still be read, then stop everything."""
+        assert self.child is not None and self.cgroup is not None
+        self._sample_all(time.monotonic_ns())
+        ending = launch.wait_for(self.child.pid)
+        left = self._left_running()
+        for item in reversed(self.driven):
+            item.stop()
+        self.clocks.append(host.clock_triplet("end"))
+        self.notes.extend(self.cgroup.remove())
+        return ending, left
+
+    def _left_running(self) -> List[Dict[str, Any]]:
+        deadline = time.monotonic() + _GRACE
+        while True:
+            left = [pid for pid in self.pids() if not _is_zombie(pid)]
+            if not left or time.monotonic() > deadline:
+                break
+            signal.sigtimedwait({signal.SIGCHLD}, 0.02)
+        answer = [{"pid": pid, "comm": host.read_text("/proc/{}/comm".format(pid))} for pid in left]
+        if answer:
+            self.notes.append(
+                "{} process(es) of the run were still alive at its end and go on outside its cgroup: {}; their later "
+                "I/O is not in this capture".format(len(answer), ", ".join(str(item["comm"]) for item in answer))
+            )
+        return answer
+
+    def _write_down(self, start_ns: int, ending: launch.Exit, left: List[Dict[str, Any]]) -> Outcome:
+        content = self._manifest(start_ns, self.end_ns, ending, "finished")
+        content["processes"]["left_running"] = left
+        manifest.free_reserve(self.path)
+        try:
+            manifest.write_json(self.path, manifest.FINAL, content)
+            os.unlink(os.path.join(self.path, manifest.PARTIAL))
+        except OSError as error:
+            raise CaptureError(
+                "the workload ended ({}), but the manifest could not be written: {}; what was captured is in {}: free "
+                "some space, then `edgeprof ingest` reads it".format(_how_ended(ending), error.strerror, self.path),
+                STORAGE,
+            ) from None
+        return Outcome(self.path, ending.exit_code, ending.signal, content)
+
+    def close(self) -> None:
+        """Restore the machine, whatever happened."""
+        if not self.launched:
+            for item in reversed(self.driven):
+                item.stop()
+            if self.child is not None:
+                self.child.abandon()
+        if self.journal is not None:
+            undone, failed = undo_all(list(self.journal.open_entries.values()))
+            if failed:
+                self.journal.close()
+            else:
+                self.journal.remove()
+        if not self.launched:
+            _remove_tree(self.path)
+        if self.old_mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self.old_mask)
+
+    # -- what is known -------------------------------------------------------------------------------------
+
+    def pids(self) -> List[int]:
+        """The run's processes now."""
+        assert self.child is not None and self.cgroup is not None
+        if self.cgroup.paths:
+            return self.cgroup.members()
+        helpers = {os.getpid(), *self._helper_pids()}
+        orphans = [pid for pid in launch.descendants(os.getpid()) if pid not in helpers]
+        return orphans or [self.child.pid]
+
+    def _helper_pids(self) -> List[int]:
+        entries = self.journal.open_entries.values() if self.journal else ()
+        return [int(entry["pid"]) for entry in entries if entry["kind"] == "process"]
+
+    def _headline(self) -> str:
+        missing = [item.name for item in self.driven if not item.active]
+        running = [item.name for item in self.driven if item.active]
+        text = "capturing {}".format(", ".join(running))
+        return text + ("; not here: {} (`edgeprof doctor` says why)".format(", ".join(missing)) if missing else "")
+
+    def _manifest(
+        self, start_ns: Optional[int], end_ns: Optional[int], ending: Optional[launch.Exit], status: str
+    ) -> Dict[str, Any]:
+        assert self.child is not None and self.cgroup is not None
+        wall = (end_ns - start_ns) / 1e9 if start_ns is not None and end_ns is not None else None
+        collectors = [item.report() for item in self.driven]
+        return {
+            "schema": manifest.SCHEMA_VERSION,
+            "edgeprof": self.version,
+            "run": {
+                "id": self.id,
+                "name": self.spec.name or os.path.basename(self.spec.command[0]),
+                "command": self.spec.command,
+                "cwd": os.getcwd(),
+                "started": _utc(self.clocks[0]["realtime_ns"]),
+                "ended": _utc(self.clocks[-1]["realtime_ns"]) if ending else None,
+                "status": status,
+                "exit_code": ending.exit_code if ending else None,
+                "signal": ending.signal if ending else None,
+                "wall_time": wall,
+                "start_ns": start_ns if start_ns is not None else self.clocks[0]["monotonic_ns"],
+                "end_ns": end_ns,
+                "pid": self.child.pid,
+                "user": os.geteuid(),
+                "rusage": ending.usage if ending else None,
+            },
+            "spec": self.spec.to_dict(),
+            "factors": self._factors(),
+            "host": self.facts,
+            "clocks": self.clocks,
+            "collectors": collectors,
+            "overhead": self._overhead(wall, collectors),
+            "cgroup": {"mode": self.cgroup.mode, "paths": self.cgroup.paths, "reason": self.cgroup.reason},
+            "processes": {"agent": os.getpid(), "helpers": self._all_helpers(collectors), "left_running": []},
+            "notes": self.notes,
+        }
+
+    def _all_helpers(self, collectors: List[Dict[str, Any]]) -> List[int]:
+        known = {int(item["details"]["helper_pid"]) for item in collectors if item["details"].get("helper_pid")}
+        return sorted(known | set(self._helper_pids()))
+
+    def _factors(self) -> Dict[str, Any]:
+        storage = host.storage_factors(self.facts, self.spec.memory_limit)
+        factors: Dict[str, Any] = {
+            "model": None,
+            "lifecycle": None,
+            "framework": {"name": None, "version": None},
+            "isolation": self.facts["virtualization"],
+            "storage": storage,
+            "unit": {"kind": None, "threads": None, "precision": None, "power_mode": None},
+            "board": self.facts["board"],
+        }
+        for dotted, value in self.spec.factors.items():
+            place = factors
+            *parents, leaf = dotted.split(".")
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[leaf] = value
+        return factors
+
+    def _overhead(self, wall: Optional[float], collectors: List[Dict[str, Any]]) -> Dict[str, Any]:
+        """What edgeprof itself used.  ``cpu_share`` is of one core while the workload ran, helpers included."""
+        helpers = sum(float(item["details"].get("helper_cpu_seconds") or 0.0) for item in collectors)
+        share = (self.run_cpu + helpers) / wall if wall else None
+        written = sum(int(item["bytes"] or 0) for item in collectors)
+        lost = [item["lost"] for item in collectors if item["available"]]
+        sampled = [item["name"] for item in collectors if item["mode"] not in (None, "full")]
+        worst = getattr(self, "worst_stretch", 1)
+        return {
+            "cpu_seconds": _cpu_seconds() + helpers,
+            "run_cpu_seconds": self.run_cpu,
+            "setup_cpu_seconds": self.setup_cpu,
+            "helper_cpu_seconds": helpers,
+            "cpu_share": share,
+            "bytes_written": written,
+            "bytes_per_second": written / wall if wall else None,
+            "wall_added_seconds": (self.hold_seconds + time.monotonic() - self.end_ns / 1e9) if wall else None,
+            "peak_rss_bytes": _peak_rss(),
+            "lost_records": None if any(item is None for item in lost) else sum(lost),
+            "budget": {
+                "cpu_share": self.spec.budget_cpu,
+                "bytes_per_second": self.spec.budget_bytes,
+                "kept": share is not None and share <= self.spec.budget_cpu,
+                "sampling_stretch": worst,
+                "sampled": sampled,
+            },
+        }
+
+
+def _safe_name(text: str) -> str:
+    kept = "".join(char if char.isalnum() or char in "._" else "-" for char in text).strip("-.")
+    return kept[:40] or "run"
+
+
+def _utc(realtime_ns: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(realtime_ns / 1e9))
+
+
+def _cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _peak_rss() -> Optional[int]:
+    for line in (host.read_text("/proc/self/status") or "").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _is_zombie(pid: int) -> bool:
+    stat = host.read_text("/proc/{}/stat".format(pid))
+    return stat is None or stat[stat.rindex(")") + 2 :][:1] in ("Z", "X")
+
+
+def _how_ended(ending: launch.Exit) -> str:
+    if ending.signal is not None:
+        return "signal {}".format(ending.signal)
+    return "exit code {}".format(ending.exit_code)
+
+
+def _reap_orphans(others: Set[int]) -> None:
+    """Reap adopted descendants that have ended, but not ``others`` (the workload and helpers are waited for elsewhere)."""
+    with open("/proc/self/task/{}/children".format(os.getpid())) as file:
+        children = [int(child) for child in file.read().split()]
+    for child in children:
+        if child not in others and _is_zombie(child):
+            os.waitpid(child, os.WNOHANG)
+
+
+def _remove_tree(path: str) -> None:
+    import shutil
+
+    shutil.rmtree(path, ignore_errors=True)

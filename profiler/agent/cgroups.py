@@ -1,0 +1,247 @@
+"""The workload's own cgroup, on v2, v1 and hybrid hosts.
+
+On v1 and hybrid hosts each controller has a hierarchy of its own, and the run gets a folder in each, below the
+one edgeprof is in; hybrid hosts also get one in the ``unified`` (v2) hierarchy, which has pressure files.
+On pure v2 hosts a cgroup with controllers may not sit below one that has processes in it (cgroup-v2.rst, "no
+internal process constraint"): root makes it below the real root cgroup, which is exempt; an ordinary user
+needs a delegated cgroup that edgeprof is alone in (``systemd-run --user --scope -p Delegate=yes edgeprof ...``).
+"""
+
+import os
+from typing import Dict, List, NamedTuple, Optional, Tuple
+
+from edgeprof.collectors.base import Journal, Roots
+from edgeprof.profiler.agent.spec import LAUNCH, CaptureError
+from edgeprof.profiler.agent.undo import undo
+
+V1_CONTROLLERS = ("memory", "blkio", "cpu", "cpuacct", "pids", "perf_event")
+V2_CONTROLLERS = ("memory", "io", "cpu", "pids")
+
+
+class Hierarchy(NamedTuple):
+    """One mounted cgroup hierarchy and the folder in it that this process belongs to."""
+
+    version: int
+    controllers: Tuple[str, ...]
+    mount: str
+    home: str
+
+
+def hierarchies(roots: Roots = Roots()) -> List[Hierarchy]:
+    """All cgroup hierarchies that are mounted and that this process can see itself in.
+
+    Reads /proc/self/mountinfo (proc_pid_mountinfo(5)) and /proc/self/cgroup (cgroups(7)).
+    """
+    own = _own_paths(roots)
+    found: List[Hierarchy] = []
+    with open(roots.proc + "/self/mountinfo") as file:
+        lines = file.read().splitlines()
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        fields, kind = before.split(), after.split()
+        if len(fields) < 5 or len(kind) < 3 or kind[0] not in ("cgroup", "cgroup2"):
+            continue
+        inside, mount = _unescape(fields[3]), _unescape(fields[4])
+        if kind[0] == "cgroup2":
+            version, controllers, key = 2, (), ""
+        else:
+            names = set(kind[2].split(","))
+            controllers = tuple(name for name in V1_CONTROLLERS if name in names)
+            version, key = 1, (controllers[0] if controllers else "")
+            if not controllers:
+                continue
+        if key not in own:
+            continue
+        relative = os.path.relpath(own[key], inside)
+        home = mount if relative.startswith("..") else os.path.normpath(os.path.join(mount, relative))
+        if not any(item.controllers == controllers and item.version == version for item in found):
+            found.append(Hierarchy(version, controllers, mount, home))
+    return found
+
+
+def _own_paths(roots: Roots) -> Dict[str, str]:
+    paths: Dict[str, str] = {}
+    with open(roots.proc + "/self/cgroup") as file:
+        for line in file:
+            _, controllers, path = line.rstrip("\n").split(":", 2)
+            for controller in controllers.split(","):
+                paths[controller] = path
+    return paths
+
+
+def _unescape(text: str) -> str:
+    """Mount paths write space, tab, newline and backslash as octal escapes."""
+    for escape, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(escape, character)
+    return text
+
+
+class RunCgroup:
+    """The folders of one run: ``paths`` maps controller names, and ``unified`` for v2, to them.
+
+    ``mode`` is ``v1``, ``v2``, ``hybrid`` or ``none``; then ``reason`` says why there is none, or what it lacks.
+    """
+
+    def __init__(self, name: str, journal: Journal, roots: Roots = Roots()) -> None:
+        self.paths: Dict[str, str] = {}
+        self.reason = ""
+        self.mode = "none"
+        self._journal = journal
+        self._entries: List[Tuple[int, str, str]] = []
+        try:
+            mounted = hierarchies(roots)
+        except (OSError, ValueError) as error:
+            self.reason = "cgroups cannot be read: {}".format(error)
+            return
+        versions = {item.version for item in mounted}
+        if not mounted:
+            self.reason = "no cgroup file system is mounted"
+        for item in mounted:
+            try:
+                self._create(item, name, pure=versions == {2})
+            except OSError as error:
+                self.reason = "no cgroup could be made in {}: {}; {}".format(
+                    item.home, error.strerror or error, _remedy(versions == {2})
+                )
+        if self.paths:
+            self.mode = "hybrid" if "unified" in self.paths and len(self.paths) > 1 else ""
+            self.mode = self.mode or ("v2" if "unified" in self.paths else "v1")
+
+    def _create(self, item: Hierarchy, name: str, pure: bool) -> None:
+        parent = item.home
+        if item.version == 2 and pure:
+            parent = self._delegated_parent(item, name)
+        path = os.path.join(parent, name)
+        self._make(path, item.home)
+        for controller in item.controllers or ("unified",):
+            self.paths[controller] = path
+
+    def _delegated_parent(self, item: Hierarchy, name: str) -> str:
+        """A v2 folder whose children may have controllers, with those switched on."""
+        is_real_root = not os.path.exists(os.path.join(item.mount, "cgroup.type"))
+        if os.geteuid() == 0 and is_real_root:
+            parent = item.mount
+        else:
+            parent = item.home
+            with open(os.path.join(parent, "cgroup.procs")) as file:
+                members = file.read().split()
+            if members == [str(os.getpid())]:  # alone in a delegated scope: step aside into a leaf
+                leaf = os.path.join(parent, name + "-agent")
+                self._make(leaf, parent)
+                _put(leaf, "cgroup.procs", str(os.getpid()))
+        wanted = set(V2_CONTROLLERS) & set(_get(parent, "cgroup.controllers").split())
+        missing = sorted(wanted - set(_get(parent, "cgroup.subtree_control").split()))
+        if missing:
+            undo_text = " ".join("-" + controller for controller in missing)
+            control = os.path.join(parent, "cgroup.subtree_control")
+            number = self._journal.record("write", path=control, old=undo_text)
+            try:
+                _put(parent, "cgroup.subtree_control", " ".join("+" + controller for controller in missing))
+            except OSError as error:
+                self._journal.done(number)
+                self.reason = "controllers {} cannot be switched on in {}: {}; {}".format(
+                    ", ".join(missing), parent, error.strerror, _remedy(True)
+                )
+        return parent
+
+    def _make(self, path: str, home: str) -> None:
+        number = self._journal.record("cgroup", path=path, home=home)
+        try:
+            os.mkdir(path)
+        except OSError:
+            self._journal.done(number)
+            raise
+        self._entries.append((number, path, home))
+
+    def limit(self, memory: Optional[int], cpus: Optional[float]) -> None:
+        """Set the user's limits.  Raises CaptureError when one cannot be set: a limit is a promise, not a wish."""
+        if memory is not None:
+            self._limit("memory", "memory.max", "memory.limit_in_bytes", str(memory))
+        if cpus is not None:
+            period = 100000
+            quota = max(1000, int(cpus * period))  # the kernel's smallest quota is 1 ms
+            if "cpu" in self.paths:
+                self._limit("CPU time", "", "cpu.cfs_period_us", str(period))
+                self._limit("CPU time", "", "cpu.cfs_quota_us", str(quota))
+            else:
+                self._limit("CPU time", "cpu.max", "", "{} {}".format(quota, period))
+
+    def _limit(self, what: str, v2_file: str, v1_file: str, text: str) -> None:
+        candidates = [(self.paths.get("memory" if what == "memory" else "cpu"), v1_file)] if v1_file else []
+        candidates.append((self.paths.get("unified"), v2_file))
+        for folder, file in candidates:
+            if folder and file and os.path.exists(os.path.join(folder, file)):
+                try:
+                    _put(folder, file, text)
+                    return
+                except OSError as error:
+                    raise CaptureError(
+                        "cannot limit {}: writing {!r} to {}/{} gave {}".format(what, text, folder, file, error.strerror),
+                        LAUNCH,
+                    ) from None
+        why = self.reason or "the cgroup has no such controller; {}".format(_remedy(self.mode == "v2"))
+        raise CaptureError("cannot limit {}: {}".format(what, why), LAUNCH)
+
+    def add(self, pid: int) -> None:
+        """Move a process into all folders; a hierarchy that refuses is dropped, with its reason."""
+        for controller, folder in sorted(self.paths.items()):
+            try:
+                _put(folder, "cgroup.procs", str(pid))
+            except OSError as error:
+                del self.paths[controller]
+                self.reason = "{} refused the workload: {}".format(folder, error.strerror)
+        if not self.paths:
+            self.mode = "none"
+
+    def members(self) -> List[int]:
+        """Processes in the run's cgroup and in cgroups below it, without order."""
+        folder = self.paths.get("unified") or next(iter(self.paths.values()), None)
+        if folder is None:
+            return []
+        found: List[int] = []
+        pending = [folder]
+        while pending:
+            current = pending.pop()
+            try:
+                with open(os.path.join(current, "cgroup.procs")) as file:
+                    found.extend(int(line) for line in file)
+                pending.extend(entry.path for entry in os.scandir(current) if entry.is_dir(follow_symlinks=False))
+            except (OSError, ValueError):
+                continue
+        return found
+
+    def remove(self) -> List[str]:
+        """Remove all folders, newest first; whoever still lives in them goes back to where edgeprof came from.
+
+        Returns a sentence for each that could not be removed; its journal entry stays.
+        """
+        problems = []
+        for number, path, home in reversed(self._entries):
+            try:
+                undo({"kind": "cgroup", "path": path, "home": home, "n": number})
+                self._journal.done(number)
+            except OSError as error:
+                problems.append("{} could not be removed: {}".format(path, error.strerror))
+        self._entries = []
+        return problems
+
+
+def _remedy(pure_v2: bool) -> str:
+    if os.geteuid() == 0:
+        return "in a container, give it a writable cgroup (docker run --privileged --cgroupns=private)"
+    if pure_v2:
+        return "run as root, or `systemd-run --user --scope -p Delegate=yes edgeprof run ...`"
+    return "run as root"
+
+
+def _get(folder: str, name: str) -> str:
+    with open(os.path.join(folder, name)) as file:
+        return file.read()
+
+
+def _put(folder: str, name: str, text: str) -> None:
+    descriptor = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)

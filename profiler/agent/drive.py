@@ -1,0 +1,117 @@
+"""Drives the collectors: probes, starts, samples and stops each, and lets none of them stop the run."""
+
+import errno
+import time
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from edgeprof.collectors.base import Collector, Status
+
+
+class Driven:
+    """One collector under way, with its CPU time and what went wrong.
+
+    A collector that raises is stopped for the rest of the run; its reason goes into the manifest.
+    """
+
+    def __init__(self, collector: Collector, clock: Callable[[], int] = time.thread_time_ns) -> None:
+        self.collector = collector
+        self.name = collector.name
+        self._clock = clock
+        self._cpu_ns = 0
+        self._due_ns = 0
+        self._interval_ns = int((collector.interval or 0.0) * 1e9)
+        self._samples = type(collector).sample is not Collector.sample
+        self.active = False
+        self.started = False
+        self.reason = ""
+        self.remedy = ""
+        self.details: Dict[str, Any] = {}
+        self.status: Optional[Status] = None
+        self._notes: List[str] = []
+
+    def probe(self) -> bool:
+        """Ask whether it can run here."""
+        try:
+            answer = self.collector.probe()
+        except Exception as error:  # a collector's bug must not cost the run
+            self.reason = "its probe failed: {!r}".format(error)
+            return False
+        self.reason, self.remedy, self.details = answer.reason, answer.remedy, dict(answer.details)
+        self.active = answer.available
+        return answer.available
+
+    def start(self) -> None:
+        """Start it, if its probe was good."""
+        if self.active:
+            self.started = True
+            self._guard(self.collector.start)
+
+    def sample(self, now_ns: int) -> None:
+        """Sample it, if it is due."""
+        if not (self.active and self._samples) or now_ns < self._due_ns:
+            return
+        self._due_ns = now_ns + self._interval_ns - 1000000 if self._interval_ns else 0
+        self._guard(self.collector.sample, now_ns)
+
+    def stop(self) -> None:
+        """Stop it if it was ever started, whatever happened since."""
+        if not self.started:
+            return
+        self.active = True
+        self._guard(self._stop)
+        self.active = False
+
+    def _stop(self) -> None:
+        self.status = self.collector.stop()
+
+    def _guard(self, call: Callable[..., None], *arguments: Any) -> None:
+        before = self._clock()
+        try:
+            call(*arguments)
+        except OSError as error:
+            self.active = False
+            if error.errno == errno.ENOSPC:
+                self._fail("stopped early: the disk that holds the capture is full")
+            else:
+                self._fail("stopped early: {}{}".format(error.strerror or error, _where(error)))
+        except Exception as error:  # a collector's bug must not cost the run
+            self.active = False
+            self._fail("stopped early by a bug in edgeprof: {!r}".format(error))
+        finally:
+            self._cpu_ns += self._clock() - before
+
+    def _fail(self, sentence: str) -> None:
+        if sentence not in self._notes:
+            self._notes.append(sentence)
+
+    def report(self) -> Dict[str, Any]:
+        """Its entry in the manifest."""
+        status = self.status
+        available = self.started and (status is not None or not self._notes)
+        reason = self.reason or ("; ".join(self._notes) if not available else "")
+        return {
+            "name": self.name,
+            "available": available,
+            "reason": reason,
+            "remedy": self.remedy,
+            "mode": status.mode if status else None,
+            "records": status.records if status else None,
+            "bytes": status.bytes if status else None,
+            "lost": status.lost if status else None,
+            "cpu_seconds": self._cpu_ns / 1e9,
+            "notes": [*self._notes, *(status.notes if status else ())],
+            "details": dict(self.details, **(status.details if status else {})),
+        }
+
+
+def _where(error: OSError) -> str:
+    return " ({})".format(error.filename) if error.filename else ""
+
+
+def start_all(driven: List[Driven]) -> Tuple[int, int]:
+    """Probe and start all; returns how many run and how many cannot."""
+    for item in driven:
+        if item.probe():
+            item.start()
+    running = sum(item.active for item in driven)
+    return running, len(driven) - running

@@ -1,0 +1,123 @@
+"""The undo journal: what edgeprof changes on a machine is written here before it is changed.
+
+One file a run, JSON lines, in a state folder that lives as long as the changes do: /run for root,
+the user's runtime folder otherwise.  The first line names the owner; ``{"done": n}`` strikes entry n out.
+"""
+
+import json
+import os
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from edgeprof.collectors.helper import start_time
+
+
+def state_folder() -> str:
+    """Where journals are kept; ``EDGEPROF_STATE`` overrides it.  Created on first use, for this user only."""
+    chosen = os.environ.get("EDGEPROF_STATE")
+    if not chosen:
+        if os.geteuid() == 0:
+            chosen = "/run/edgeprof"
+        elif os.environ.get("XDG_RUNTIME_DIR"):
+            chosen = os.path.join(os.environ["XDG_RUNTIME_DIR"], "edgeprof")
+        else:
+            chosen = os.path.join(os.path.expanduser("~"), ".local", "state", "edgeprof")
+    os.makedirs(chosen, mode=0o700, exist_ok=True)
+    return chosen
+
+
+def boot_id(proc: str = "/proc") -> str:
+    """The kernel's name for this boot; empty when it cannot be read."""
+    try:
+        with open(proc + "/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+class UndoJournal:
+    """The journal of one run, open for writing.
+
+    Raises:
+        OSError: the state folder cannot be written; then nothing may be changed.
+    """
+
+    def __init__(self, folder: str, run_id: str, capture: str) -> None:
+        self.path = os.path.join(folder, run_id + ".journal")
+        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._count = 0
+        self.open_entries: Dict[int, Dict[str, Any]] = {}
+        pid = os.getpid()
+        self._write({"owner": pid, "start_time": start_time(pid), "boot_id": boot_id(), "capture": capture})
+
+    def record(self, kind: str, **details: Any) -> int:
+        """Write one undo entry durably, before the change it stands for; returns its number."""
+        self._count += 1
+        entry = dict(details, n=self._count, kind=kind)
+        self._write(entry)
+        self.open_entries[self._count] = entry
+        return self._count
+
+    def done(self, number: int) -> None:
+        """Strike out an entry that has been undone."""
+        if self.open_entries.pop(number, None) is not None:
+            self._write({"done": number})
+
+    def remove(self) -> None:
+        """Delete the journal: everything in it was undone."""
+        self.close()
+        try:
+            os.unlink(self.path)
+        except FileNotFoundError:
+            pass
+
+    def close(self) -> None:
+        """Close the file and leave it for ``edgeprof clean``."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _write(self, entry: Dict[str, Any]) -> None:
+        os.write(self._file, json.dumps(entry).encode() + b"\n")
+        os.fsync(self._file)
+
+
+class SavedJournal(NamedTuple):
+    """A journal as found on disk: its owner and the entries that are still to be undone, oldest first."""
+
+    path: str
+    owner: int
+    owner_start: int
+    boot_id: str
+    capture: str
+    entries: List[Dict[str, Any]]
+
+
+def read_journal(path: str) -> Optional[SavedJournal]:
+    """Read a journal; lines that are cut or foreign are skipped.  None: there is no owner line to trust."""
+    with open(path, "rb") as file:
+        lines = file.read(1 << 20).splitlines()
+    head: Dict[str, Any] = {}
+    entries: Dict[int, Dict[str, Any]] = {}
+    for line in lines:
+        try:
+            item = json.loads(line)
+        except ValueError:
+            continue
+        if not isinstance(item, dict):
+            continue
+        if isinstance(item.get("owner"), int):
+            head = head or item
+        elif isinstance(item.get("done"), int):
+            entries.pop(item["done"], None)
+        elif isinstance(item.get("n"), int) and isinstance(item.get("kind"), str):
+            entries[item["n"]] = item
+    if not head:
+        return None
+    return SavedJournal(
+        path,
+        head["owner"],
+        int(head.get("start_time") or 0),
+        str(head.get("boot_id") or ""),
+        str(head.get("capture") or ""),
+        [entries[number] for number in sorted(entries)],
+    )

@@ -1,0 +1,76 @@
+"""RunSpec: what to run, where to put the capture, and what to collect."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Dict, List, Optional
+
+
+class CaptureError(Exception):
+    """A failure of edgeprof's own that ends the run; one sentence that says what to do next.
+
+    ``exit_code`` is between 120 and 125, apart from what workloads use.
+    """
+
+    def __init__(self, message: str, exit_code: int = 120) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+USAGE, LAUNCH, STORAGE, INTERNAL = 120, 121, 122, 125
+"""Exit codes: wrong call; the workload cannot be started; the capture cannot be written; a bug in edgeprof."""
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One capture, as the user asked for it.
+
+    Attributes:
+        command: program and arguments, run as they are, never through a shell.
+        folder: where capture directories are made.
+        name: short name of the run; it becomes part of the directory's name.
+        rate: samples a second.
+        budget_cpu: share of one core that the agent may use.
+        budget_bytes: raw bytes a second that the agent may write.
+        collect: names of the collectors to use.
+        deep: also capture what is costly (page cache, scheduler insertions).
+        auto: instrument an unmodified PyTorch program.
+        memory_limit: bytes that the workload's cgroup may use.
+        cpus: CPUs' worth of time that the workload's cgroup may use.
+        options: collector name -> its own options.
+        factors: dotted factor name -> value, as stated by the user.
+        roots: other places for /proc, /sys and /dev (keys ``proc``, ``sys``, ``dev``).
+    """
+
+    command: List[str]
+    folder: str = "edgeprof-runs"
+    name: str = ""
+    rate: float = 10.0
+    budget_cpu: float = 0.01
+    budget_bytes: float = 4e6
+    collect: List[str] = field(default_factory=list)
+    deep: bool = False
+    auto: bool = False
+    memory_limit: Optional[int] = None
+    cpus: Optional[float] = None
+    options: Dict[str, Dict[str, Any]] = field(default_factory=dict)
+    factors: Dict[str, Any] = field(default_factory=dict)
+    roots: Dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> Dict[str, Any]:
+        """The spec as plain JSON values, for the manifest."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> "RunSpec":
+        """Read a spec.  Raises CaptureError naming the first field that is wrong."""
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise CaptureError("the run's spec is not JSON: {}".format(error), USAGE) from None
+        known = {item.name for item in fields(cls)}
+        if not isinstance(values, dict) or not isinstance(values.get("command"), list):
+            raise CaptureError("the run's spec needs a 'command' list", USAGE)
+        for name in values:
+            if name not in known:
+                raise CaptureError("the run's spec has an unknown field {!r}".format(name), USAGE)
+        return cls(**values)

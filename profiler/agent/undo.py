@@ -1,0 +1,210 @@
+"""Undoes what a journal says, newest first; every step may be repeated, and a thing already gone is undone."""
+
+import ctypes
+import errno
+import os
+import signal
+import time
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Tuple
+
+from edgeprof.collectors.helper import start_time
+from edgeprof.profiler.agent import journal
+
+_PATIENCE = 2.0
+"""Seconds that a busy tracefs instance or cgroup is given to become free."""
+
+
+class Cleaned(NamedTuple):
+    """What ``clean`` did: a sentence for each thing undone, each that failed, and each run it left alone."""
+
+    undone: List[str]
+    failed: List[str]
+    running: List[str]
+
+
+def same_process(pid: int, started: int) -> bool:
+    """Whether process ``pid`` lives and is the one that started at tick ``started``."""
+    try:
+        return start_time(pid) == started
+    except (OSError, ValueError, IndexError):
+        return False
+
+
+def undo(entry: Dict[str, Any]) -> str:
+    """Undo one journal entry and say what was done.  Raises OSError when it could not be."""
+    handler = _HANDLERS.get(entry["kind"])
+    if handler is None:
+        raise OSError(errno.EINVAL, "this edgeprof does not know how to undo {!r}".format(entry["kind"]))
+    try:
+        return handler(entry)
+    except (KeyError, TypeError, ValueError) as error:
+        raise OSError(errno.EINVAL, "damaged journal entry: {!r}".format(error)) from None
+
+
+def undo_all(entries: Iterable[Dict[str, Any]]) -> Tuple[List[str], List[Tuple[Dict[str, Any], str]]]:
+    """Undo entries, newest first; returns sentences for what was done, and (entry, sentence) for what failed."""
+    undone, failed = [], []
+    for entry in sorted(entries, key=lambda item: -int(item["n"])):
+        try:
+            undone.append(undo(entry))
+        except OSError as error:
+            failed.append((entry, "could not undo {}: {}".format(_describe(entry), error.strerror or error)))
+    return undone, failed
+
+
+def clean(folder: str, kill: bool = False) -> Cleaned:
+    """Undo what interrupted runs left behind.
+
+    A run whose edgeprof still lives is left alone.  A workload that outlived its edgeprof goes on outside
+    the run's cgroup, or is killed when ``kill`` is set.
+    """
+    undone: List[str] = []
+    failed: List[str] = []
+    running: List[str] = []
+    for name in sorted(os.listdir(folder)):
+        if not name.endswith(".journal"):
+            continue
+        path = os.path.join(folder, name)
+        saved = journal.read_journal(path)
+        if saved is None:
+            os.unlink(path)
+            continue
+        if saved.boot_id == journal.boot_id() and same_process(saved.owner, saved.owner_start):
+            running.append("{} is being captured by process {}".format(saved.capture, saved.owner))
+            continue
+        problems: List[Tuple[Dict[str, Any], str]] = []
+        if saved.boot_id == journal.boot_id():  # another boot has undone everything by itself
+            entries = [dict(entry, kill=True) if kill else entry for entry in saved.entries]
+            done, problems = undo_all(entries)
+            undone.extend(done)
+            failed.extend(sentence for _, sentence in problems)
+        if not problems:
+            os.unlink(path)
+    return Cleaned(undone, failed, running)
+
+
+def _describe(entry: Dict[str, Any]) -> str:
+    return "{} {}".format(entry["kind"], entry.get("path") or entry.get("target") or entry.get("pid") or "").strip()
+
+
+def _tracefs_instance(entry: Dict[str, Any]) -> str:
+    path = entry["path"]
+    if os.path.isdir(path):
+        try:
+            _write(os.path.join(path, "tracing_on"), "0")
+        except OSError:
+            pass  # removing it ends tracing too
+        _rmdir_patiently(path)
+    return "removed tracing instance {}".format(path)
+
+
+def _cgroup(entry: Dict[str, Any]) -> str:
+    path, home = entry["path"], entry.get("home") or os.path.dirname(entry["path"])
+    moved = 0
+    for folder, _, _ in os.walk(path, topdown=False):
+        deadline = time.monotonic() + _PATIENCE
+        while os.path.isdir(folder):
+            for pid in _members(folder):
+                if entry.get("kill"):
+                    _signal(pid, signal.SIGKILL)
+                else:
+                    moved += _move(pid, home)
+            try:
+                os.rmdir(folder)
+            except OSError as error:
+                if error.errno not in (errno.EBUSY, errno.ENOENT) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+    suffix = "; {} of its processes go on in {}".format(moved, home) if moved else ""
+    return "removed cgroup {}{}".format(path, suffix)
+
+
+def _process(entry: Dict[str, Any]) -> str:
+    pid, started = int(entry["pid"]), int(entry["start_time"])
+    deadline = time.monotonic() + _PATIENCE
+    number = signal.SIGTERM
+    while same_process(pid, started) and not _zombie(pid):
+        _signal(pid, number)
+        if time.monotonic() > deadline:
+            number = signal.SIGKILL
+        time.sleep(0.01)
+    return "ended helper process {}".format(pid)
+
+
+def _write_back(entry: Dict[str, Any]) -> str:
+    if os.path.exists(entry["path"]):
+        _write(entry["path"], entry["old"])
+    return "restored {}".format(entry["path"])
+
+
+def _mount(entry: Dict[str, Any]) -> str:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.umount2(os.fsencode(entry["target"]), 0) != 0:
+        number = ctypes.get_errno()
+        if number not in (errno.EINVAL, errno.ENOENT):  # EINVAL: it is not a mount point (any more)
+            raise OSError(number, os.strerror(number))
+    return "unmounted {}".format(entry["target"])
+
+
+_HANDLERS: Dict[str, Callable[[Dict[str, Any]], str]] = {
+    "tracefs_instance": _tracefs_instance,
+    "cgroup": _cgroup,
+    "process": _process,
+    "write": _write_back,
+    "mount": _mount,
+}
+
+
+def _write(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
+def _members(folder: str) -> List[int]:
+    try:
+        with open(os.path.join(folder, "cgroup.procs")) as file:
+            return [int(line) for line in file]
+    except (OSError, ValueError):
+        return []
+
+
+def _move(pid: int, home: str) -> int:
+    try:
+        _write(os.path.join(home, "cgroup.procs"), str(pid))
+    except ProcessLookupError:
+        return 0
+    return 1
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def _zombie(pid: int) -> bool:
+    """A zombie is gone in all but name: only its parent can reap it."""
+    try:
+        with open("/proc/{}/stat".format(pid), "rb") as file:
+            stat = file.read()
+    except OSError:
+        return True
+    return stat[stat.rindex(b")") + 2 : stat.rindex(b")") + 3] == b"Z"
+
+
+def _rmdir_patiently(path: str) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            os.rmdir(path)
+            return
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
