@@ -1,0 +1,98 @@
+"""Sums over the run's processes, which come and go and are not all sampled at every tick."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from edgeprof.profiler.analysis.data import Floats, Ints, floats, has_column, times
+
+SHORT_LIVED = "those that lived shorter than a sampling interval are missed"
+"""What every sum over processes leaves out."""
+
+
+class Series(NamedTuple):
+    """A quantity over time: CLOCK_MONOTONIC ns, ascending and unique, and the value from then on."""
+
+    times: Ints
+    values: Floats
+
+
+def process_keys(table: pa.Table) -> Ints:
+    """One number a process for each row; a pid used again by a later process counts as another."""
+    pids: Ints = table["pid"].combine_chunks().to_numpy(zero_copy_only=False).astype(np.int64)
+    if not has_column(table, "start_time"):
+        return pids
+    starts = _filled(pids, times(table), floats(table, "start_time"))
+    both = np.stack([pids.astype(np.float64), starts], axis=1)
+    _, inverse = np.unique(both, axis=0, return_inverse=True)
+    keys: Ints = inverse.reshape(-1).astype(np.int64)
+    return keys
+
+
+def _filled(pids: Ints, at: Ints, starts: Floats) -> Floats:
+    """Start times with gaps filled from the same pid's row before, else from the one after."""
+    order = np.lexsort((at, pids))
+    pid, start = pids[order], starts[order]
+    for step in (1, -1):  # forwards, then backwards
+        pid, start = pid[::step], start[::step]
+        source = np.maximum.accumulate(np.where(np.isnan(start), 0, np.arange(len(start))))
+        start = np.where(np.isnan(start) & (pid[source] == pid), start[source], start)
+        pid, start = pid[::step], start[::step]
+    filled = np.empty(len(starts))
+    filled[order] = np.nan_to_num(start, nan=-1.0)
+    return filled
+
+
+def level_sum(table: pa.Table, column: str) -> Series:
+    """Sum of a level (such as resident set size) over the processes alive at each sample.
+
+    A process holds its last known value until its next one, and leaves at the first
+    sample in which it no longer appears.
+    """
+    return _sum(table, column, start_ns=None, leave=True)
+
+
+def counter_sum(table: pa.Table, column: str, start_ns: int | None) -> Series:
+    """Sum of a cumulative counter (such as faults) over all processes seen so far, dead ones included.
+
+    What a process had counted at or before ``start_ns`` (the held child before its exec) is left out.
+    """
+    return _sum(table, column, start_ns=start_ns, leave=False)
+
+
+def _sum(table: pa.Table, column: str, start_ns: int | None, leave: bool) -> Series:
+    at, keys = times(table), process_keys(table)
+    values = floats(table, column)
+    ticks = np.unique(at)
+    known = ~np.isnan(values)
+    order = np.lexsort((at[known], keys[known]))
+    key, when, value = keys[known][order], at[known][order], values[known][order]
+    if not len(key):
+        return Series(np.empty(0, np.int64), np.empty(0))
+    first = np.r_[True, key[1:] != key[:-1]]
+    change = np.r_[0.0, np.diff(value)]
+    change[first] = value[first]
+    if start_ns is not None:
+        change[first & (when <= start_ns)] = 0.0
+    if not leave:
+        change = np.clip(change, 0, None)
+    total: Floats = np.bincount(np.searchsorted(ticks, when), weights=change, minlength=len(ticks)).astype(np.float64)
+    if leave:
+        total = total - _departures(at, keys, ticks, key, value)
+    started = ticks >= when.min()
+    return Series(ticks[started], np.cumsum(total)[started])
+
+
+def _departures(at: Ints, keys: Ints, ticks: Ints, key: Ints, value: Floats) -> Floats:
+    """What leaves at each tick: the last value of each process that was last seen at the tick before."""
+    last_value = np.r_[key[1:] != key[:-1], True]
+    leaving = key[last_value]
+    seen = np.full(int(keys.max()) + 1, np.iinfo(np.int64).min)
+    np.maximum.at(seen, keys, at)
+    tick = np.searchsorted(ticks, seen[leaving], side="right")
+    gone = tick < len(ticks)
+    lost: Floats = np.bincount(tick[gone], weights=value[last_value][gone], minlength=len(ticks)).astype(np.float64)
+    return lost
