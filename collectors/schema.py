@@ -38,6 +38,25 @@ def _schema(*columns: pa.Field) -> pa.Schema:
 SCHEMAS: dict[str, pa.Schema] = {
     # wide: cpu_* (s), meminfo_* (bytes), vmstat_* (as the kernel counts), psi_{cpu,memory,io}_{some,full}_total (s), loadavg_*
     "system": _schema(_TIME),
+    "cpu": _schema(
+        _TIME,
+        column("cpu", pa.int32(), "id"),
+        *(
+            column(name, _REAL, "s")
+            for name in (
+                "user",
+                "nice",
+                "system",
+                "idle",
+                "iowait",
+                "irq",
+                "softirq",
+                "steal",
+                "guest",
+                "guest_nice",
+            )
+        ),
+    ),
     "process": _schema(
         _TIME,
         column("pid", pa.int32(), "id"),
@@ -216,6 +235,11 @@ def table(name: str, columns: Mapping[str, Any], extra: Sequence[pa.Field] = ())
     length = len(next(iter(columns.values()))) if columns else 0
     arrays = [_array(columns.get(item.name), item.type, length) for item in fields]
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata={b"edgeprof_schema": b"1"}))
+
+
+def from_rows(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> pa.Table:
+    """Build table ``name`` from short rows that hold the given columns in order; for small tables only."""
+    return table(name, dict(zip(columns, zip(*rows, strict=True), strict=True)) if rows else {})
 
 
 def _array(values: Any, kind: pa.DataType, length: int) -> pa.Array:
