@@ -1,0 +1,83 @@
+"""What a figure of the report is: a picture with its words and data, or the reason why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Union
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from edgeprof.dashboards.report.data import RunData
+
+
+@dataclass(frozen=True)
+class DataTable:
+    """The figures behind a picture, already in human units."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure that can be drawn.
+
+    Attributes:
+        caption: what is seen, and how it was thinned where it was.
+        limits: what it does not show, one sentence each.
+        label: the same for a person who does not see it.
+    """
+
+    key: str
+    title: str
+    figure: go.Figure
+    caption: str
+    label: str
+    limits: Sequence[str] = ()
+    table: DataTable | None = None
+    missing: Sequence[Absent] = ()
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A figure that cannot be drawn: why, and how to get it."""
+
+    key: str
+    title: str
+    reason: str
+    remedy: str = ""
+    failed: bool = False
+
+
+Outcome = Union[Picture, Absent]
+Builder = Callable[["RunData"], Outcome]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One figure of the report: its key, its title, and the function that draws it."""
+
+    key: str
+    title: str
+    build: Builder
+
+
+def absent(data: RunData, key: str, title: str, table: str) -> Absent:
+    """The empty state of a figure made from ``table``."""
+    reason, remedy = data.absence(table)
+    return Absent(key, title, reason, remedy)
+
+
+def compact(values: Any) -> Any:
+    """Numbers as 32-bit floats: enough for a screen, half the bytes in the page."""
+    return np.asarray(values, np.float32)
+
+
+SECONDS = {"tickformat": "~s", "ticksuffix": "s"}
+BYTES = {"tickformat": "~s", "ticksuffix": "B"}
+"""Axis formats: plotly puts the SI prefix between number and unit."""

@@ -1,0 +1,130 @@
+// Draws the report's figures one after the other, in the theme that the reader's system or button chose.
+(function () {
+  "use strict";
+  var root = document.documentElement;
+  var themes = read("themes");
+  var system = window.matchMedia("(prefers-color-scheme: dark)");
+  var button = document.getElementById("theme");
+  var plots = Array.prototype.slice.call(document.querySelectorAll(".plot"));
+  var drawn = [];
+  var printing = false;
+
+  function read(id) {
+    return JSON.parse(document.getElementById(id).textContent);
+  }
+
+  function remembered(value) {
+    try { // a browser may refuse storage to a local file
+      if (value) { window.localStorage.setItem("edgeprof-theme", value); }
+      return window.localStorage.getItem("edgeprof-theme");
+    } catch (error) {
+      return null;
+    }
+  }
+
+  function dark() {
+    var chosen = root.getAttribute("data-theme");
+    return !printing && (chosen ? chosen === "dark" : system.matches);
+  }
+
+  // Figures come in the light colours; a colour's dark partner is found by its text.
+  function recolour(value) {
+    if (typeof value === "string") {
+      var partner = themes.partners[value];
+      if (partner) { return partner; }
+      if (value.slice(0, 5) === "rgba(") {
+        var cut = value.lastIndexOf(",") + 1;
+        partner = themes.partners[value.slice(0, cut)];
+        return partner ? partner + value.slice(cut) : value;
+      }
+      return value;
+    }
+    if (Array.isArray(value)) { return value.map(recolour); }
+    if (value && typeof value === "object") {
+      if (value.bdata) { return value; }
+      var copy = {};
+      Object.keys(value).forEach(function (key) { copy[key] = recolour(value[key]); });
+      return copy;
+    }
+    return value;
+  }
+
+  function render(plot) {
+    var spec = read("spec-" + plot.getAttribute("data-figure"));
+    if (dark()) { spec = recolour(spec); }
+    spec.layout.template = dark() ? themes.dark : themes.light;
+    spec.layout.uirevision = "kept"; // a change of theme keeps the zoom
+    spec.layout.autosize = true;
+    return Plotly.react(plot, spec.data, spec.layout, {
+      responsive: true,
+      displaylogo: false,
+      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+      toImageButtonOptions: { format: "svg" }
+    });
+  }
+
+  function drawNext() {
+    var plot = plots[drawn.length];
+    if (!plot) {
+      root.setAttribute("data-drawn", "all");
+      return;
+    }
+    render(plot);
+    drawn.push(plot);
+    window.setTimeout(drawNext, 0); // the page answers between two figures
+  }
+
+  function recolourAll() {
+    button.textContent = dark() ? "Light" : "Dark";
+    button.setAttribute("aria-label", dark() ? "Switch to light colours" : "Switch to dark colours");
+    drawn.forEach(render);
+  }
+
+  function range(plot) {
+    return plot.layout.xaxis.range.map(Number);
+  }
+
+  function zoom(kind) {
+    var plot = document.querySelector('[data-figure="timeline"]');
+    var whole = read("spec-timeline").layout.xaxis.range;
+    var now = range(plot), width = now[1] - now[0], middle = (now[0] + now[1]) / 2;
+    if (kind === "in") { width /= 2; }
+    if (kind === "out") { width = Math.min(width * 2, whole[1] - whole[0]); }
+    if (kind === "left") { middle -= width / 4; }
+    if (kind === "right") { middle += width / 4; }
+    if (kind === "all") { width = whole[1] - whole[0]; }
+    var start = Math.max(whole[0], Math.min(middle - width / 2, whole[1] - width));
+    Plotly.relayout(plot, { "xaxis.range": [start, start + width] });
+  }
+
+  var kept = remembered();
+  if (kept === "dark" || kept === "light") { root.setAttribute("data-theme", kept); }
+  button.hidden = false;
+  button.addEventListener("click", function () {
+    root.setAttribute("data-theme", dark() ? "light" : "dark");
+    remembered(root.getAttribute("data-theme"));
+    recolourAll();
+  });
+  system.addEventListener("change", recolourAll);
+  document.querySelectorAll(".zoom").forEach(function (group) {
+    group.hidden = false;
+    group.addEventListener("click", function (event) {
+      var kind = event.target.getAttribute("data-zoom");
+      if (kind && drawn.length) { zoom(kind); }
+    });
+  });
+  window.addEventListener("beforeprint", function () {
+    printing = true;
+    while (drawn.length < plots.length) {
+      render(plots[drawn.length]);
+      drawn.push(plots[drawn.length]);
+    }
+    drawn.forEach(function (plot) { render(plot); Plotly.relayout(plot, { width: 680 }); });
+  });
+  window.addEventListener("afterprint", function () {
+    printing = false;
+    drawn.forEach(function (plot) { delete plot.layout.width; render(plot); });
+  });
+  recolourAll();
+  window.setTimeout(drawNext, 0);
+})();
