@@ -38,7 +38,7 @@ class Probe(NamedTuple):
     available: bool
     reason: str = ""
     remedy: str = ""
-    details: Dict[str, Any] = {}
+    details: Dict[str, Any] = {}  # noqa: RUF012  (a NamedTuple default; never changed in place)
 
 
 class Status(NamedTuple):
@@ -55,7 +55,7 @@ class Status(NamedTuple):
     lost: Optional[int] = 0
     mode: str = "full"
     notes: Tuple[str, ...] = ()
-    details: Dict[str, Any] = {}
+    details: Dict[str, Any] = {}  # noqa: RUF012  (a NamedTuple default; never changed in place)
 
 
 class Journal(Protocol):
@@ -83,6 +83,7 @@ class Context:
         deep: True when the user asked for the costly detail.
         options: the collector's own options from the RunSpec.
         shared: one dictionary for all collectors of a run (block and page_cache share a tracefs instance).
+        budget_cpu: share of one core that all collectors together may use; None: not limited.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Context:
         deep: bool = False,
         options: Optional[Dict[str, Any]] = None,
         shared: Optional[Dict[str, Any]] = None,
+        budget_cpu: Optional[float] = None,
     ) -> None:
         self.raw = raw
         self.roots = roots
@@ -110,6 +112,7 @@ class Context:
         self.deep = deep
         self.options = options or {}
         self.shared = {} if shared is None else shared
+        self.budget_cpu = budget_cpu
 
 
 class Collector:

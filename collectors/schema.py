@@ -36,7 +36,7 @@ def _schema(*columns: pa.Field) -> pa.Schema:
 
 
 SCHEMAS: dict[str, pa.Schema] = {
-    # wide: cpu_* (s), meminfo_* (bytes), vmstat_* (as the kernel counts), psi_{cpu,memory,io}_{some,full}_total (s), loadavg_*
+    # wide: cpu_* (s), meminfo_* (bytes), vmstat_* (as the kernel counts), psi_*_total (s), loadavg_*
     "system": _schema(_TIME),
     "cpu": _schema(
         _TIME,

@@ -52,7 +52,8 @@ class Run:
 
     def table(self, name: str) -> pd.DataFrame:
         """A table as a pandas DataFrame.  Raises NoSuchTable."""
-        return self.arrow(name).to_pandas()
+        frame: pd.DataFrame = self.arrow(name).to_pandas()
+        return frame
 
     @cached_property
     def metrics(self) -> dict[str, dict[str, Any]]:

@@ -77,7 +77,9 @@ class Cgroup(Collector):
         self._writer.close()
         notes = ["{}: {}".format(name, reason) for name, reason in sorted(self._missing.items())]
         if "unified" not in self.context.cgroups:
-            notes.append("cgroup v1: buffered writes are not charged to the run (blkio counts direct I/O and reads only)")
+            notes.append(
+                "cgroup v1: buffered writes are not charged to the run (blkio counts direct I/O and reads only)"
+            )
         elif "blkio" in self.context.cgroups:
             notes.append("hybrid cgroups: I/O is counted by v1 blkio, which leaves out buffered writeback")
         return Status(self._writer.records, self._writer.bytes, notes=tuple(notes))

@@ -58,15 +58,15 @@ class Procfs(Collector):
         for pid in pids:
             if pid not in self._processes:
                 self._add(pid)
-        if len(self._processes) > len(pids):
-            self._drop(set(self._processes).difference(pids))
         frame, pread = self._writer.frame, os.pread
-        for pid, files in self._processes.items():
+        for files in self._processes.values():
             for descriptor, source in files:
                 try:
                     frame(now_ns, source, pread(descriptor, 4096, 0))
                 except OSError:  # ESRCH: it ended since we listed it
                     continue
+        # After the reading: one that has just ended may still be a zombie, whose counters are its final ones.
+        self._drop(set(self._processes).difference(pids))
         if now_ns >= self._rollup_due:
             self._sample_rollups(now_ns)
         self._writer.flush()
@@ -97,7 +97,9 @@ class Procfs(Collector):
             # Opened anew each time: the kernel ties the open file to the address space of that moment (proc_mem_open),
             # which a process leaves behind when it calls exec.
             try:
-                descriptor = os.open("{}/{}/{}".format(self.context.roots.proc, pid, ROLLUP), os.O_RDONLY | os.O_CLOEXEC)
+                descriptor = os.open(
+                    "{}/{}/{}".format(self.context.roots.proc, pid, ROLLUP), os.O_RDONLY | os.O_CLOEXEC
+                )
             except OSError as error:
                 self._refused.setdefault(ROLLUP, error.strerror or str(error))
                 continue

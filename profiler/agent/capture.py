@@ -19,7 +19,7 @@ from edgeprof.profiler.agent.drive import Driven, start_all
 from edgeprof.profiler.agent.governor import Governor
 from edgeprof.profiler.agent.journal import UndoJournal, state_folder
 from edgeprof.profiler.agent.spec import STORAGE, USAGE, CaptureError, RunSpec
-from edgeprof.profiler.agent.undo import undo_all
+from edgeprof.profiler.agent.undo import clean, undo_all
 
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that edgeprof hands to the workload when they were sent to edgeprof alone."""
@@ -58,11 +58,28 @@ def capture(spec: RunSpec, announce: Callable[[str], None] = lambda line: None, 
     began = time.monotonic()
     program = launch.find_program(spec.command, dict(os.environ))
     _check(spec)
+    _clean_up_after_others(announce)
     session = _Session(spec, program, version, began)
     try:
         return session.run(announce)
     finally:
         session.close()
+
+
+def _clean_up_after_others(announce: Callable[[str], None]) -> None:
+    try:
+        result = clean(state_folder())
+    except OSError as error:
+        raise CaptureError(
+            "cannot keep an undo journal: {} ({}); set EDGEPROF_STATE to a folder of yours".format(
+                error.strerror, error.filename
+            ),
+            STORAGE,
+        ) from None
+    for sentence in result.undone:
+        announce("left by an interrupted run: " + sentence)
+    for sentence in result.failed:
+        announce(sentence)
 
 
 def _check(spec: RunSpec) -> None:
@@ -106,6 +123,12 @@ class _Session:
         self.setup_cpu = 0.0
         self.run_cpu = 0.0
         self.low_space = False
+        self._space_due = 0
+        self.hold_seconds = 0.0
+        self.end_ns = 0
+        self.stretch = 1
+        self.facts: Dict[str, Any] = {}
+        self.clocks: List[Dict[str, Any]] = []
 
     # -- the flow ------------------------------------------------------------------------------------------
 
@@ -123,7 +146,9 @@ class _Session:
             manifest.reserve_space(self.path)
             self.journal = UndoJournal(state_folder(), self.id, self.path)
         except OSError as error:
-            raise CaptureError("cannot prepare the capture: {} ({})".format(error.strerror, error.filename), STORAGE) from None
+            raise CaptureError(
+                "cannot prepare the capture: {} ({})".format(error.strerror, error.filename), STORAGE
+            ) from None
         # Blocked before the fork: the loop below takes them one by one, and none can arrive unseen.
         self.old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*PASSED_ON, signal.SIGCHLD})
         self.cgroup = RunCgroup("edgeprof-" + self.id, self.journal, self.roots)
@@ -136,7 +161,7 @@ class _Session:
         self.facts = host.host_facts(self.roots, {"cwd": os.getcwd(), "capture": self.path})
         self.clocks = [host.clock_triplet("start")]
         self._start_collectors(self.child.pid)
-        manifest.write_json(self.path, manifest.PARTIAL, self._manifest(None, None, None, "interrupted"))
+        manifest.write_json(self.path, manifest.PARTIAL, self._manifest(None, None))
 
     def _start_collectors(self, pid: int) -> None:
         assert self.cgroup is not None
@@ -168,7 +193,7 @@ class _Session:
         for item in self.driven:
             if item.active:
                 environment.update(item.collector.environment())
-        self.setup_cpu = _cpu_seconds()
+        self.setup_cpu = cpu_seconds()
         now = time.monotonic_ns()
         self._sample_all(now)  # so that a workload of any length has a first sample
         self.hold_seconds = time.monotonic() - self.began
@@ -197,8 +222,8 @@ class _Session:
             governor.update()
             due = max(due + interval * governor.stretch, now)
         self.end_ns = time.monotonic_ns()
-        self.run_cpu = _cpu_seconds() - self.setup_cpu
-        self.worst_stretch = governor.worst
+        self.run_cpu = cpu_seconds() - self.setup_cpu
+        self.stretch = governor.worst
 
     def _receive(self, received: Any, pid: int) -> None:
         if received.si_signo == signal.SIGCHLD:
@@ -215,12 +240,15 @@ class _Session:
             return
         for item in self.driven:
             item.sample(now_ns)
+        if now_ns < self._space_due:
+            return
+        self._space_due = now_ns + 1000000000
         space = os.statvfs(self.path)
         if space.f_bavail * space.f_frsize < _LOW_SPACE:
             self.low_space = True
             self.notes.append(
                 "sampling stopped at {} because fewer than {} MiB were free where the capture is kept".format(
-                    _utc(time.time_ns()), _LOW_SPACE >> 20
+                    manifest.utc(time.time_ns()), _LOW_SPACE >> 20
                 )
             )
 
@@ -252,7 +280,7 @@ class _Session:
         return answer
 
     def _write_down(self, start_ns: int, ending: launch.Exit, left: List[Dict[str, Any]]) -> Outcome:
-        content = self._manifest(start_ns, self.end_ns, ending, "finished")
+        content = self._manifest(start_ns, ending)
         content["processes"]["left_running"] = left
         manifest.free_reserve(self.path)
         try:
@@ -274,7 +302,7 @@ class _Session:
             if self.child is not None:
                 self.child.abandon()
         if self.journal is not None:
-            undone, failed = undo_all(list(self.journal.open_entries.values()))
+            _, failed = undo_all(list(self.journal.open_entries.values()))
             if failed:
                 self.journal.close()
             else:
@@ -305,93 +333,31 @@ class _Session:
         text = "capturing {}".format(", ".join(running))
         return text + ("; not here: {} (`edgeprof doctor` says why)".format(", ".join(missing)) if missing else "")
 
-    def _manifest(
-        self, start_ns: Optional[int], end_ns: Optional[int], ending: Optional[launch.Exit], status: str
-    ) -> Dict[str, Any]:
+    def _manifest(self, start_ns: Optional[int], ending: Optional[launch.Exit]) -> Dict[str, Any]:
         assert self.child is not None and self.cgroup is not None
-        wall = (end_ns - start_ns) / 1e9 if start_ns is not None and end_ns is not None else None
-        collectors = [item.report() for item in self.driven]
-        return {
-            "schema": manifest.SCHEMA_VERSION,
-            "edgeprof": self.version,
-            "run": {
-                "id": self.id,
-                "name": self.spec.name or os.path.basename(self.spec.command[0]),
-                "command": self.spec.command,
-                "cwd": os.getcwd(),
-                "started": _utc(self.clocks[0]["realtime_ns"]),
-                "ended": _utc(self.clocks[-1]["realtime_ns"]) if ending else None,
-                "status": status,
-                "exit_code": ending.exit_code if ending else None,
-                "signal": ending.signal if ending else None,
-                "wall_time": wall,
-                "start_ns": start_ns if start_ns is not None else self.clocks[0]["monotonic_ns"],
-                "end_ns": end_ns,
-                "pid": self.child.pid,
-                "user": os.geteuid(),
-                "rusage": ending.usage if ending else None,
-            },
-            "spec": self.spec.to_dict(),
-            "factors": self._factors(),
-            "host": self.facts,
-            "clocks": self.clocks,
-            "collectors": collectors,
-            "overhead": self._overhead(wall, collectors),
-            "cgroup": {"mode": self.cgroup.mode, "paths": self.cgroup.paths, "reason": self.cgroup.reason},
-            "processes": {"agent": os.getpid(), "helpers": self._all_helpers(collectors), "left_running": []},
-            "notes": self.notes,
-        }
-
-    def _all_helpers(self, collectors: List[Dict[str, Any]]) -> List[int]:
-        known = {int(item["details"]["helper_pid"]) for item in collectors if item["details"].get("helper_pid")}
-        return sorted(known | set(self._helper_pids()))
-
-    def _factors(self) -> Dict[str, Any]:
-        storage = host.storage_factors(self.facts, self.spec.memory_limit)
-        factors: Dict[str, Any] = {
-            "model": None,
-            "lifecycle": None,
-            "framework": {"name": None, "version": None},
-            "isolation": self.facts["virtualization"],
-            "storage": storage,
-            "unit": {"kind": None, "threads": None, "precision": None, "power_mode": None},
-            "board": self.facts["board"],
-        }
-        for dotted, value in self.spec.factors.items():
-            place = factors
-            *parents, leaf = dotted.split(".")
-            for parent in parents:
-                place = place.setdefault(parent, {})
-            place[leaf] = value
-        return factors
-
-    def _overhead(self, wall: Optional[float], collectors: List[Dict[str, Any]]) -> Dict[str, Any]:
-        """What edgeprof itself used.  ``cpu_share`` is of one core while the workload ran, helpers included."""
-        helpers = sum(float(item["details"].get("helper_cpu_seconds") or 0.0) for item in collectors)
-        share = (self.run_cpu + helpers) / wall if wall else None
-        written = sum(int(item["bytes"] or 0) for item in collectors)
-        lost = [item["lost"] for item in collectors if item["available"]]
-        sampled = [item["name"] for item in collectors if item["mode"] not in (None, "full")]
-        worst = getattr(self, "worst_stretch", 1)
-        return {
-            "cpu_seconds": _cpu_seconds() + helpers,
-            "run_cpu_seconds": self.run_cpu,
-            "setup_cpu_seconds": self.setup_cpu,
-            "helper_cpu_seconds": helpers,
-            "cpu_share": share,
-            "bytes_written": written,
-            "bytes_per_second": written / wall if wall else None,
-            "wall_added_seconds": (self.hold_seconds + time.monotonic() - self.end_ns / 1e9) if wall else None,
-            "peak_rss_bytes": _peak_rss(),
-            "lost_records": None if any(item is None for item in lost) else sum(lost),
-            "budget": {
-                "cpu_share": self.spec.budget_cpu,
-                "bytes_per_second": self.spec.budget_bytes,
-                "kept": share is not None and share <= self.spec.budget_cpu,
-                "sampling_stretch": worst,
-                "sampled": sampled,
-            },
-        }
+        usage = manifest.AgentUsage(
+            cpu_seconds=cpu_seconds(),
+            setup_cpu_seconds=self.setup_cpu,
+            run_cpu_seconds=self.run_cpu,
+            wall_added_seconds=self.hold_seconds + time.monotonic() - self.end_ns / 1e9 if ending else None,
+            sampling_stretch=self.stretch,
+        )
+        return manifest.build(
+            run_id=self.id,
+            version=self.version,
+            spec=self.spec,
+            pid=self.child.pid,
+            start_ns=start_ns,
+            end_ns=self.end_ns if ending else None,
+            ending=ending,
+            facts=self.facts,
+            clocks=self.clocks,
+            collectors=[item.report() for item in self.driven],
+            usage=usage,
+            cgroup={"mode": self.cgroup.mode, "paths": self.cgroup.paths, "reason": self.cgroup.reason},
+            helpers=self._helper_pids(),
+            notes=self.notes,
+        )
 
 
 def _safe_name(text: str) -> str:
@@ -399,20 +365,10 @@ def _safe_name(text: str) -> str:
     return kept[:40] or "run"
 
 
-def _utc(realtime_ns: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(realtime_ns / 1e9))
-
-
-def _cpu_seconds() -> float:
+def cpu_seconds() -> float:
+    """User and system time of this process so far."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
-
-
-def _peak_rss() -> Optional[int]:
-    for line in (host.read_text("/proc/self/status") or "").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return None
 
 
 def _is_zombie(pid: int) -> bool:
@@ -427,7 +383,7 @@ def _how_ended(ending: launch.Exit) -> str:
 
 
 def _reap_orphans(others: Set[int]) -> None:
-    """Reap adopted descendants that have ended, but not ``others`` (the workload and helpers are waited for elsewhere)."""
+    """Reap adopted descendants that have ended, but not ``others``: workload and helpers are waited for elsewhere."""
     with open("/proc/self/task/{}/children".format(os.getpid())) as file:
         children = [int(child) for child in file.read().split()]
     for child in children:

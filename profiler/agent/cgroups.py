@@ -41,15 +41,16 @@ def hierarchies(roots: Roots = Roots()) -> List[Hierarchy]:
         fields, kind = before.split(), after.split()
         if len(fields) < 5 or len(kind) < 3 or kind[0] not in ("cgroup", "cgroup2"):
             continue
+        controllers: Tuple[str, ...] = ()
         inside, mount = _unescape(fields[3]), _unescape(fields[4])
         if kind[0] == "cgroup2":
-            version, controllers, key = 2, (), ""
+            version, key = 2, ""
         else:
             names = set(kind[2].split(","))
             controllers = tuple(name for name in V1_CONTROLLERS if name in names)
-            version, key = 1, (controllers[0] if controllers else "")
             if not controllers:
                 continue
+            version, key = 1, controllers[0]
         if key not in own:
             continue
         relative = os.path.relpath(own[key], inside)
@@ -176,7 +177,9 @@ class RunCgroup:
                     return
                 except OSError as error:
                     raise CaptureError(
-                        "cannot limit {}: writing {!r} to {}/{} gave {}".format(what, text, folder, file, error.strerror),
+                        "cannot limit {}: writing {!r} to {}/{} gave {}".format(
+                            what, text, folder, file, error.strerror
+                        ),
                         LAUNCH,
                     ) from None
         why = self.reason or "the cgroup has no such controller; {}".format(_remedy(self.mode == "v2"))
@@ -196,19 +199,7 @@ class RunCgroup:
     def members(self) -> List[int]:
         """Processes in the run's cgroup and in cgroups below it, without order."""
         folder = self.paths.get("unified") or next(iter(self.paths.values()), None)
-        if folder is None:
-            return []
-        found: List[int] = []
-        pending = [folder]
-        while pending:
-            current = pending.pop()
-            try:
-                with open(os.path.join(current, "cgroup.procs")) as file:
-                    found.extend(int(line) for line in file)
-                pending.extend(entry.path for entry in os.scandir(current) if entry.is_dir(follow_symlinks=False))
-            except (OSError, ValueError):
-                continue
-        return found
+        return _members_below(folder) if folder else []
 
     def remove(self) -> List[str]:
         """Remove all folders, newest first; whoever still lives in them goes back to where edgeprof came from.
@@ -224,6 +215,19 @@ class RunCgroup:
                 problems.append("{} could not be removed: {}".format(path, error.strerror))
         self._entries = []
         return problems
+
+
+def _members_below(folder: str) -> List[int]:
+    try:
+        with open(os.path.join(folder, "cgroup.procs"), "rb", buffering=0) as file:
+            found = [int(line) for line in (file.readall() or b"").split()]
+        if os.stat(folder).st_nlink > 2:  # there are cgroups below: a container engine, or the workload made them
+            for entry in os.scandir(folder):
+                if entry.is_dir(follow_symlinks=False):
+                    found.extend(_members_below(entry.path))
+    except OSError:  # ENODEV: it was removed meanwhile
+        return []
+    return found
 
 
 def _remedy(pure_v2: bool) -> str:

@@ -144,7 +144,11 @@ def devices(roots: Roots = Roots()) -> Dict[str, Dict[str, Any]]:
         for part in sorted(os.listdir(folder)):
             part_number = read_text("{}/{}/dev".format(folder, part)) if part.startswith(name) else None
             if part_number:
-                found[part_number] = {"name": part, "disk": name, "start": _number(read_text(folder + "/" + part + "/start"))}
+                found[part_number] = {
+                    "name": part,
+                    "disk": name,
+                    "start": _number(read_text(folder + "/" + part + "/start")),
+                }
     return found
 
 

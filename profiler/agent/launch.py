@@ -102,12 +102,14 @@ def _child(program: str, command: Sequence[str], gate: int, failure: int) -> NoR
             blob += part
         if len(blob) < 8 or len(blob) != 8 + struct.unpack_from("<Q", blob)[0]:
             os._exit(LAUNCH)  # the agent died, or gave up, before it let us go
-        pairs = [item.split(b"=", 1) for item in blob[8:].split(b"\0") if item]
+        variables = dict(item.split(b"=", 1) for item in blob[8:].split(b"\0") if item)
         # As a shell would leave them: Python ignores SIGPIPE and SIGXFSZ, and the agent blocks what it waits for.
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # unless it was ignored, as under nohup
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
-        os.execve(program, list(command), {name: value for name, value in pairs})
+        os.execve(program, list(command), variables)  # noqa: S606  (running the user's program is the purpose)
     except OSError as error:
         os.write(failure, "{}: {}".format(program, error.strerror).encode())
     except BaseException as error:

@@ -2,7 +2,12 @@
 
 import json
 import os
-from typing import Any, Dict
+import time
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from edgeprof.profiler.agent import host
+from edgeprof.profiler.agent.launch import Exit
+from edgeprof.profiler.agent.spec import RunSpec
 
 SCHEMA_VERSION = 1
 FINAL = "manifest.json"
@@ -49,3 +54,133 @@ def free_reserve(folder: str) -> None:
         os.unlink(os.path.join(folder, _RESERVE))
     except FileNotFoundError:
         pass
+
+
+class AgentUsage(NamedTuple):
+    """What the agent itself used, in seconds; ``run_cpu_seconds`` is the part while the workload ran.
+
+    ``wall_added_seconds`` is the time before the workload's exec and after its exit; what it was slowed by in between
+    can only be told by runs with and without edgeprof.  ``sampling_stretch`` is the factor by which the sampling
+    interval was lengthened at most to keep the budget.
+    """
+
+    cpu_seconds: float
+    setup_cpu_seconds: float
+    run_cpu_seconds: float
+    wall_added_seconds: Optional[float]
+    sampling_stretch: int
+
+
+def build(
+    run_id: str,
+    version: str,
+    spec: RunSpec,
+    pid: int,
+    start_ns: Optional[int],
+    end_ns: Optional[int],
+    ending: Optional[Exit],
+    facts: Dict[str, Any],
+    clocks: List[Dict[str, Any]],
+    collectors: List[Dict[str, Any]],
+    usage: AgentUsage,
+    cgroup: Dict[str, Any],
+    helpers: List[int],
+    notes: List[str],
+) -> Dict[str, Any]:
+    """The manifest's content; without an ``ending`` it is the partial one of a run that has just begun."""
+    wall = (end_ns - start_ns) / 1e9 if start_ns is not None and end_ns is not None else None
+    known_helpers = {int(item["details"]["helper_pid"]) for item in collectors if item["details"].get("helper_pid")}
+    return {
+        "schema": SCHEMA_VERSION,
+        "edgeprof": version,
+        "run": {
+            "id": run_id,
+            "name": spec.name or os.path.basename(spec.command[0]),
+            "command": spec.command,
+            "cwd": os.getcwd(),
+            "started": utc(clocks[0]["realtime_ns"]),
+            "ended": utc(clocks[-1]["realtime_ns"]) if ending else None,
+            "status": "finished" if ending else "interrupted",
+            "exit_code": ending.exit_code if ending else None,
+            "signal": ending.signal if ending else None,
+            "wall_time": wall,
+            "start_ns": start_ns if start_ns is not None else clocks[0]["monotonic_ns"],
+            "end_ns": end_ns,
+            "pid": pid,
+            "user": os.geteuid(),
+            "rusage": ending.usage if ending else None,
+        },
+        "spec": spec.to_dict(),
+        "factors": _factors(spec, facts),
+        "host": facts,
+        "clocks": clocks,
+        "collectors": collectors,
+        "overhead": _overhead(spec, wall, collectors, usage),
+        "cgroup": cgroup,
+        "processes": {"agent": os.getpid(), "helpers": sorted(known_helpers | set(helpers)), "left_running": []},
+        "notes": notes,
+    }
+
+
+def utc(realtime_ns: int) -> str:
+    """ISO 8601 of a CLOCK_REALTIME, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(realtime_ns / 1e9))
+
+
+def _factors(spec: RunSpec, facts: Dict[str, Any]) -> Dict[str, Any]:
+    """All factors, null where unknown; what the user states wins over what was found."""
+    factors: Dict[str, Any] = {
+        "model": None,
+        "lifecycle": None,
+        "framework": {"name": None, "version": None},
+        "isolation": facts["virtualization"],
+        "storage": host.storage_factors(facts, spec.memory_limit),
+        "unit": {"kind": None, "threads": None, "precision": None, "power_mode": None},
+        "board": facts["board"],
+    }
+    for dotted, value in spec.factors.items():
+        place = factors
+        *parents, leaf = dotted.split(".")
+        for parent in parents:
+            if not isinstance(place.get(parent), dict):
+                place[parent] = {}
+            place = place[parent]
+        place[leaf] = value
+    return factors
+
+
+def _overhead(
+    spec: RunSpec, wall: Optional[float], collectors: List[Dict[str, Any]], usage: AgentUsage
+) -> Dict[str, Any]:
+    """What edgeprof cost.  ``cpu_share`` is of one core while the workload ran, helper tools included."""
+    helpers = sum(float(item["details"].get("helper_cpu_seconds") or 0.0) for item in collectors)
+    share = (usage.run_cpu_seconds + helpers) / wall if wall else None
+    written = sum(int(item["bytes"] or 0) for item in collectors)
+    lost = [item["lost"] for item in collectors if item["available"]]
+    rate = written / wall if wall else None
+    return {
+        "cpu_seconds": usage.cpu_seconds + helpers,
+        "run_cpu_seconds": usage.run_cpu_seconds,
+        "setup_cpu_seconds": usage.setup_cpu_seconds,
+        "helper_cpu_seconds": helpers,
+        "cpu_share": share,
+        "bytes_written": written,
+        "bytes_per_second": rate,
+        "wall_added_seconds": usage.wall_added_seconds,
+        "peak_rss_bytes": _peak_rss(),
+        "lost_records": None if any(item is None for item in lost) else sum(lost),
+        "budget": {
+            "cpu_share": spec.budget_cpu,
+            "bytes_per_second": spec.budget_bytes,
+            "kept": share is not None and share <= spec.budget_cpu and rate is not None and rate <= spec.budget_bytes,
+            "sampling_stretch": usage.sampling_stretch,
+            "sampled": [item["name"] for item in collectors if item["mode"] not in (None, "full")],
+        },
+    }
+
+
+def _peak_rss() -> Optional[int]:
+    for line in (host.read_text("/proc/self/status") or "").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return None

@@ -1,0 +1,146 @@
+"""Turns the frames of the run's cgroup into the tables cgroup and cgroup_io.
+
+Formats: Documentation/admin-guide/cgroup-v2.rst; Documentation/admin-guide/cgroup-v1/{memory,blkio-controller}.rst.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from edgeprof.collectors import schema
+from edgeprof.collectors.frames import FrameFile, read_frames
+from edgeprof.collectors.parsing import Parsed, RunFacts
+from edgeprof.collectors.procfs.parse import USER_HZ, pressure_values
+from edgeprof.collectors.text import KeyedColumns, keyed, to_int
+
+NO_LIMIT = 1 << 62
+"""v1 writes "no limit" as the largest page-aligned number; anything this large is none."""
+
+_SINGLE = {
+    "unified/memory.current": "memory_current",
+    "unified/memory.peak": "memory_peak",
+    "unified/memory.max": "memory_limit",
+    "unified/memory.swap.current": "swap_current",
+    "memory/memory.usage_in_bytes": "memory_current",
+    "memory/memory.max_usage_in_bytes": "memory_peak",
+    "memory/memory.limit_in_bytes": "memory_limit",
+    "memory/memory.failcnt": "events_max",
+}
+_KEYED = {
+    "unified/memory.stat": "stat_",
+    "unified/memory.events": "events_",
+    "memory/memory.stat": "stat_",
+    "memory/memory.oom_control": "oom_",
+}
+
+
+def parse(raw: Path, facts: RunFacts) -> Parsed:
+    """Tables cgroup and cgroup_io from ``raw/cgroup/samples.frames``."""
+    try:
+        frames = read_frames(raw / "cgroup" / "samples.frames")
+    except FileNotFoundError:
+        return Parsed({})
+    notes = [f"cgroup: {frames.damage}"] if frames.damage else []
+    return Parsed({"cgroup": cgroup_table(frames), "cgroup_io": io_table(frames)}, notes)
+
+
+def cgroup_table(frames: FrameFile) -> pa.Table:
+    """One row a sample: memory (bytes), memory.stat (``stat_*``), CPU use (s), throttling, pressure totals (s)."""
+    columns = KeyedColumns()
+    for source, name in _SINGLE.items():
+        for time_ns, payload in _samples(frames, source):
+            number = to_int(payload.strip())
+            if number is not None and not (name == "memory_limit" and number >= NO_LIMIT):
+                columns.add(time_ns, {name: number})
+    for source, prefix in _KEYED.items():
+        for time_ns, payload in _samples(frames, source):
+            columns.add(time_ns, keyed(payload, prefix))
+    for time_ns, payload in _samples(frames, "unified/cpu.stat"):
+        columns.add(time_ns, _cpu_stat(keyed(payload, "")))
+    for time_ns, payload in _samples(frames, "cpu/cpu.stat"):
+        columns.add(time_ns, _v1_cpu_stat(keyed(payload, "")))
+    for time_ns, payload in _samples(frames, "cpuacct/cpuacct.usage"):
+        number = to_int(payload.strip())
+        if number is not None:
+            columns.add(time_ns, {"cpu_usage": number / 1e9})
+    for time_ns, payload in _samples(frames, "cpuacct/cpuacct.stat"):
+        columns.add(time_ns, {f"cpu_{key}": value / USER_HZ for key, value in keyed(payload, "").items()})
+    for resource in ("cpu", "memory", "io"):
+        for time_ns, payload in _samples(frames, f"unified/{resource}.pressure"):
+            columns.add(time_ns, pressure_values(payload, resource))
+    return columns.table("cgroup", _unit)
+
+
+def _samples(frames: FrameFile, name: str) -> zip[tuple[int, bytes]]:
+    series = frames.get(name)
+    return zip(series.times, series.payloads, strict=True)
+
+
+def _cpu_stat(values: dict[str, float]) -> dict[str, float]:
+    """v2 cpu.stat: microseconds to seconds; ``usage_usec`` is the schema's ``cpu_usage``."""
+    return {
+        "cpu_" + (key[: -len("_usec")] if key.endswith("_usec") else key): value / 1e6
+        if key.endswith("_usec")
+        else value
+        for key, value in values.items()
+    }
+
+
+def _v1_cpu_stat(values: dict[str, float]) -> dict[str, float]:
+    """v1 cpu.stat: ``throttled_time`` is in nanoseconds."""
+    return {
+        "cpu_throttled" if key == "throttled_time" else f"cpu_{key}": value / 1e9 if key.endswith("_time") else value
+        for key, value in values.items()
+    }
+
+
+_COUNTS = ("stat_pg", "stat_workingset_", "stat_thp_", "stat_total_pg", "stat_swp", "stat_zswp", "events_", "oom_")
+
+
+def _unit(name: str) -> str:
+    if name.startswith("psi_") or name in ("cpu_usage", "cpu_user", "cpu_system", "cpu_throttled", "cpu_burst"):
+        return "s"
+    return "count" if name.startswith((*_COUNTS, "cpu_")) else "bytes"
+
+
+_IO_KEYS = {b"rbytes": "read_bytes", b"wbytes": "write_bytes", b"rios": "read_ios", b"wios": "write_ios"}
+
+
+def io_table(frames: FrameFile) -> pa.Table:
+    """One row a sample and device (``major:minor``): bytes and operations charged to the cgroup."""
+    rows: dict[tuple[int, str], dict[str, int]] = {}
+    for time_ns, payload in _samples(frames, "unified/io.stat"):
+        for line in payload.split(b"\n"):
+            device, *pairs = line.split() or [b""]
+            for pair in pairs:
+                key, _, text = pair.partition(b"=")
+                number = to_int(text)
+                if key in _IO_KEYS and number is not None:
+                    rows.setdefault((time_ns, device.decode("ascii", "replace")), {})[_IO_KEYS[key]] = number
+    for file, what in (("io_service_bytes", "bytes"), ("io_serviced", "ios")):
+        for time_ns, payload in _samples(frames, f"blkio/blkio.throttle.{file}_recursive"):
+            for line in payload.split(b"\n"):
+                fields = line.split()
+                number = to_int(fields[2]) if len(fields) == 3 and fields[1] in (b"Read", b"Write") else None
+                if number is not None:
+                    row = rows.setdefault((time_ns, fields[0].decode("ascii", "replace")), {})
+                    row[f"{fields[1].decode().lower()}_{what}"] = number
+    keys = sorted(rows)
+    names = ("read_bytes", "write_bytes", "read_ios", "write_ios")
+    columns = {name: pa.array([rows[key].get(name) for key in keys], pa.int64()) for name in names}
+    times, devices = [key[0] for key in keys], [key[1] for key in keys]
+    return schema.table("cgroup_io", {"time_ns": times, "device": devices, **columns})
+
+
+def members(raw: Path) -> frozenset[int]:
+    """All thread and process ids that were ever seen in the run's cgroup."""
+    try:
+        frames = read_frames(raw / "cgroup" / "samples.frames")
+    except FileNotFoundError:
+        return frozenset()
+    found: set[int] = set()
+    for payload in frames.get("members").payloads:
+        found.update(number for text in payload.split() if (number := to_int(text)) is not None)
+    return frozenset(found)

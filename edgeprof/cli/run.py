@@ -1,0 +1,270 @@
+"""``edgeprof run``: capture a command, then read what was captured and report on it."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeprof.profiler.errors import EdgeprofError
+
+if TYPE_CHECKING:
+    from edgeprof.profiler.agent.capture import Outcome
+    from edgeprof.profiler.agent.spec import RunSpec
+
+DEFAULT_BUDGET = (0.01, 4e6)
+DEEP_BUDGET = (0.02, 16e6)
+"""Share of one core and raw bytes a second that capturing may use; deep capture is asked for, so it may use more."""
+
+_OPT_IN = ("page_cache",)
+"""Collectors that only run when asked for, by name or with ``deep``: their cost shows."""
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?(?:/s)?", re.IGNORECASE)
+
+
+class SizeType(click.ParamType):
+    """Bytes: ``512M``, ``2GiB``, ``1500000``; K, M, G, T are powers of 1024 as in cgroup files and docker."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        size = parse_size(str(value), 1024)
+        if size is None or size <= 0:
+            self.fail(f"{value!r} is not a size; write it like 512M or 2G", param, ctx)
+        return int(size)
+
+
+def parse_size(text: str, base: int) -> float | None:
+    """A number with an optional K, M, G, T (powers of ``base``; KiB and so on: of 1024); None if it is not one."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        return None
+    number, prefix, binary = match.groups()
+    return float(number) * float(1024 if binary else base) ** (" kmgt".index(prefix.lower() or " "))
+
+
+class BudgetType(click.ParamType):
+    """``1%``, ``4MB/s`` or ``1%,4MB/s``: share of one core, raw bytes a second."""
+
+    name = "budget"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float | None, float | None]:
+        if isinstance(value, tuple):
+            return value
+        cpu: float | None = None
+        rate: float | None = None
+        for part in str(value).split(","):
+            text = part.strip()
+            try:
+                if text.endswith("%"):
+                    cpu = float(text[:-1]) / 100
+                    continue
+            except ValueError:
+                pass
+            rate = parse_size(text, 1000)
+            if rate is None:
+                self.fail(f"{value!r} is not a budget; write it like 1% or 1%,4MB/s", param, ctx)
+        if (cpu is not None and not 0 < cpu <= 1) or (rate is not None and rate < 1000):
+            self.fail("a budget is between 0 and 100% of one core and at least 1kB/s", param, ctx)
+        return cpu, rate
+
+
+class RunCommand(click.Command):
+    """Tells ``edgeprof run WORKLOAD`` from ``edgeprof run -- COMMAND...``: click itself drops the ``--``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta["edgeprof.separator"] = "--" in args
+        return super().parse_args(ctx, args)
+
+
+@click.command(
+    cls=RunCommand,
+    context_settings={"allow_interspersed_args": False},
+    epilog="Exits with the workload's own code (128 + its signal); edgeprof's own failures are 120 to 125.",
+)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND...")
+@click.option("--name", default="", help="Short name of the run.  [default: the program's]")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="EDGEPROF_RUNS",
+    default="edgeprof-runs",
+    show_default=True,
+    help="Folder for capture directories.",
+)
+@click.option("--rate", type=click.FloatRange(0.01, 1000), default=10.0, show_default=True, help="Samples a second.")
+@click.option("--budget", type=BudgetType(), help="What capturing may use.  [default: 1%,4MB/s; deep: 2%,16MB/s]")
+@click.option(
+    "--collect",
+    default="default",
+    metavar="LIST",
+    show_default=True,
+    help="Comma list of collectors; `default`; `deep` adds page cache and scheduler events; -NAME leaves one out.",
+)
+@click.option(
+    "--auto",
+    is_flag=True,
+    help="Mark load, forward, backward, optimizer and checkpoint of an unmodified PyTorch program.",
+)
+@click.option("--memory-limit", type=SizeType(), help="Memory that the workload may use, such as 2G.")
+@click.option("--cpus", type=click.FloatRange(0.01), help="CPUs' worth of time that the workload may use, such as 1.5.")
+@click.option(
+    "--block-backend",
+    type=click.Choice(["tracefs", "blk", "blktrace"]),
+    help="Where block requests come from.  [default: the first that works]",
+)
+@click.option("--device", multiple=True, metavar="NAME", help="Trace only this block device; may be repeated.")
+@click.option(
+    "--factor",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="State a factor, such as storage.format=folder; may be repeated.",
+)
+@click.option("--report/--no-report", default=True, show_default=True, help="Write report.html at the end.")
+@click.option("--ingest/--no-ingest", default=True, show_default=True, help="Read the capture at the end.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.pass_context
+def command(ctx: click.Context, /, **options: Any) -> None:
+    """Capture any command: what memory and I/O did while it ran."""
+    spec = _spec(ctx, options)
+    say = (lambda line: None) if options["quiet"] else (lambda line: click.echo(f"edgeprof: {line}", err=True))
+    outcome = _capture(spec, say)
+    code = outcome.code()
+    try:
+        _after(outcome, options, say)
+    except EdgeprofError as error:
+        click.echo(f"edgeprof: {error}", err=True)
+        code = code or error.exit_code
+    except KeyboardInterrupt:
+        click.echo(f"edgeprof: the capture is complete; finish it with `edgeprof ingest {outcome.path}`", err=True)
+        code = code or 130
+    ctx.exit(code)
+
+
+def _spec(ctx: click.Context, options: dict[str, Any]) -> RunSpec:
+    from edgeprof.profiler.agent.spec import RunSpec
+
+    words = list(options["command"])
+    if words and not ctx.meta["edgeprof.separator"]:
+        raise EdgeprofError(
+            f"there is no built-in workload {words[0]!r}; to capture a command, put it after --: "
+            f"edgeprof run -- {' '.join(words)}"
+        )
+    names, deep = choose_collectors(options["collect"])
+    cpu, rate = options["budget"] or (None, None)
+    default_cpu, default_rate = DEEP_BUDGET if deep else DEFAULT_BUDGET
+    block: dict[str, Any] = {}
+    if options["block_backend"]:
+        block["backend"] = options["block_backend"]
+    if options["device"]:
+        block["devices"] = list(options["device"])
+    return RunSpec(
+        command=words,
+        folder=str(options["output"]),
+        name=options["name"],
+        rate=options["rate"],
+        budget_cpu=cpu or default_cpu,
+        budget_bytes=rate or default_rate,
+        collect=names,
+        deep=deep,
+        auto=options["auto"],
+        memory_limit=options["memory_limit"],
+        cpus=options["cpus"],
+        options={"block": block} if block else {},
+        factors=_factors(options["factor"]),
+    )
+
+
+def choose_collectors(text: str) -> tuple[list[str], bool]:
+    """Collector names and whether costly detail is wanted, from ``--collect``.  Raises EdgeprofError."""
+    from edgeprof.collectors.registry import NAMES
+
+    chosen: list[str] = []
+    dropped: list[str] = []
+    deep = False
+    for word in filter(None, (part.strip() for part in text.split(","))):
+        if word in ("default", "deep"):
+            deep = deep or word == "deep"
+            chosen += [name for name in NAMES if word == "deep" or name not in _OPT_IN]
+        elif word.lstrip("-") not in NAMES:
+            raise EdgeprofError(f"there is no collector {word!r}; there are: default, deep, {', '.join(NAMES)}")
+        elif word.startswith("-"):
+            dropped.append(word[1:])
+        else:
+            chosen.append(word)
+    if dropped and not chosen:
+        chosen = [name for name in NAMES if name not in _OPT_IN]
+    return [name for name in NAMES if name in chosen and name not in dropped], deep
+
+
+def _factors(pairs: tuple[str, ...]) -> dict[str, str]:
+    factors = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", name):
+            raise EdgeprofError(f"{pair!r} is not a factor; write it like storage.format=folder")
+        factors[name] = value
+    return factors
+
+
+def _capture(spec: RunSpec, say: Any) -> Outcome:
+    from edgeprof import __version__
+    from edgeprof.profiler.agent.capture import capture
+    from edgeprof.profiler.agent.spec import CaptureError
+
+    try:
+        return capture(spec, say, __version__)
+    except CaptureError as error:
+        failure = EdgeprofError(str(error))
+        failure.exit_code = error.exit_code
+        raise failure from None
+
+
+def _after(outcome: Outcome, options: dict[str, Any], say: Any) -> None:
+    """Ingest, report, summary; whatever fails here, the capture stays."""
+    path = Path(outcome.path)
+    if outcome.signal is not None:
+        say(f"the workload was ended by signal {outcome.signal}")
+    if not options["ingest"]:
+        say(f"captured in {_shown(path)}; read it with `edgeprof ingest {_shown(path)}`")
+        return
+    from edgeprof.cli.output import print_summary, summary
+    from edgeprof.profiler.ingest import ingest
+
+    say("reading what was captured ...")
+    run = ingest(path)
+    report = None
+    if options["report"]:
+        from edgeprof.dashboards.report import build_report
+
+        report = build_report(run)
+    if options["as_json"]:
+        import json
+
+        json.dump(summary(run), sys.stdout, indent=2)
+        sys.stdout.write("\n")
+    elif not options["quiet"]:
+        from rich.console import Console
+
+        print_summary(run, Console(stderr=True))
+    say(f"capture: {_shown(path)}")
+    if report:
+        say(f"report:  {_shown(report)}")
+
+
+def _shown(path: Path) -> str:
+    """The path as a user would type it: relative where it is below the working folder."""
+    try:
+        return os.fspath(path.resolve().relative_to(Path.cwd().resolve()))
+    except ValueError:
+        return os.fspath(path)

@@ -1,0 +1,140 @@
+"""A folder of runs: listing them, finding one by a few characters."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeprof.profiler.errors import AmbiguousRun, EdgeprofError, NewerSchema, NoRuns, NoSuchRun
+from edgeprof.profiler.run import RUNS_FOLDER, Run, open_run
+
+PARTIAL_MANIFEST = "manifest.partial.json"
+"""What an interrupted run has in place of its manifest, until it is ingested."""
+
+LAST = "last"
+"""Names the newest run of a folder."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run of a folder, readable or not.
+
+    Attributes:
+        path: its capture directory.
+        state: ``finished`` or ``interrupted`` as the manifest says; ``not ingested``, ``newer`` (made by a
+            newer edgeprof) or ``damaged``.
+        run: the opened run; None where its manifest cannot be read.
+        info: the manifest's ``run`` part as far as it can be read.
+        problem: a sentence on why it cannot be read in full.
+    """
+
+    path: Path
+    state: str
+    run: Run | None
+    info: dict[str, Any]
+    problem: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The run's id, which is also its directory's name."""
+        return self.path.name
+
+    @property
+    def short_id(self) -> str:
+        """The part of the id that differs between runs of the same second and name."""
+        return self.path.name.rsplit("-", 1)[-1]
+
+
+def runs_folder(text: str | Path | None = None) -> Path:
+    """The folder of runs: the one given, else ``$EDGEPROF_RUNS``, else ``edgeprof-runs`` here."""
+    return Path(text or os.environ.get("EDGEPROF_RUNS") or RUNS_FOLDER)
+
+
+def list_runs(folder: Path) -> list[Entry]:
+    """All runs of a folder, oldest first; damaged, interrupted and newer ones are among them.
+
+    Raises:
+        EdgeprofError: the folder cannot be read.  A folder that does not exist has no runs.
+    """
+    return [_entry(path) for path in _directories(folder)]
+
+
+def _directories(folder: Path) -> list[Path]:
+    try:
+        inside = sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise EdgeprofError(f"cannot list the runs in {folder}: {error.strerror}; name another with --folder") from None
+    return [path for path in inside if path.is_dir() and _looks_like_a_run(path)]
+
+
+def _looks_like_a_run(path: Path) -> bool:
+    return any((path / name).exists() for name in ("manifest.json", PARTIAL_MANIFEST, "raw"))
+
+
+def _entry(path: Path) -> Entry:
+    if not (path / "manifest.json").exists():
+        problem = f"it was interrupted or is still being captured; `edgeprof ingest {path}` reads what there is"
+        return Entry(path, "not ingested", None, _info(path / PARTIAL_MANIFEST), problem)
+    try:
+        run = open_run(path)
+    except NewerSchema as error:
+        return Entry(path, "newer", None, _info(path / "manifest.json"), str(error))
+    except EdgeprofError as error:
+        return Entry(path, "damaged", None, _info(path / "manifest.json"), str(error))
+    info = run.manifest["run"]
+    problem = None if run.tables else f"it has no tables yet; make them with `edgeprof ingest {path}`"
+    return Entry(path, str(info.get("status") or "finished"), run, info, problem)
+
+
+def _info(manifest: Path) -> dict[str, Any]:
+    """What a manifest that cannot be relied on says about its run."""
+    try:
+        content = json.loads(manifest.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    info = content.get("run") if isinstance(content, dict) else None
+    return info if isinstance(info, dict) else {}
+
+
+def find_path(text: str, folder: Path) -> Path:
+    """The capture directory that ``text`` names.
+
+    Args:
+        text: a path; or, looked up in ``folder``: ``last``, an id, the beginning of an id, or
+            the beginning of an id's last part.
+
+    Raises:
+        NoSuchRun, AmbiguousRun, NoRuns (for ``last``).
+    """
+    path = Path(text)
+    if path.is_dir() and (_looks_like_a_run(path) or os.sep in text):
+        return path
+    names = [item.name for item in _directories(folder)]
+    if text == LAST:
+        if not names:
+            raise NoRuns(folder)
+        return folder / names[-1]
+    if text in names:
+        return folder / text
+    found = (
+        [name for name in names if name.startswith(text) or name.rsplit("-", 1)[-1].startswith(text)] if text else []
+    )
+    if len(found) > 1:
+        raise AmbiguousRun(text, found)
+    if not found:
+        raise NoSuchRun(text, folder)
+    return folder / found[0]
+
+
+def find_run(text: str, folder: Path) -> Run:
+    """The run that ``text`` names; see `find_path`.
+
+    Raises:
+        NoSuchRun, AmbiguousRun, NoRuns; NotARun, DamagedManifest, NewerSchema.
+    """
+    return open_run(find_path(text, folder))
