@@ -87,8 +87,8 @@ def _entry(path: Path) -> Entry:
     except EdgeprofError as error:
         return Entry(path, "damaged", None, _info(path / "manifest.json"), str(error))
     info = run.manifest["run"]
-    problem = None if run.tables else f"it has no tables yet; make them with `edgeprof ingest {path}`"
-    return Entry(path, str(info.get("status") or "finished"), run, info, problem)
+    untold = None if run.tables else f"it has no tables yet; make them with `edgeprof ingest {path}`"
+    return Entry(path, str(info.get("status") or "finished"), run, info, untold)
 
 
 def _info(manifest: Path) -> dict[str, Any]:

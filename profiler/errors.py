@@ -30,7 +30,7 @@ class NewerSchema(EdgeprofError):
 
     def __init__(self, path: Path | str, found: object, known: int) -> None:
         super().__init__(
-            f"{path} has schema version {found}, this edgeprof reads up to {known}; upgrade edgeprof to read it"
+            f"{path} has schema version {found}, and this edgeprof reads up to {known}; upgrade it to read the run"
         )
 
 

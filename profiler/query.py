@@ -6,6 +6,7 @@ DuckDB itself is locked to the very Parquet files of the chosen runs before it s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,19 +16,20 @@ from edgeprof.profiler.dataset import Entry
 from edgeprof.profiler.errors import NoRuns, QueryFailed
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
 
+METRICS = "metrics"
 RUN_COLUMNS = ("name", "command", "started", "ended", "status", "exit_code", "signal", "wall_time")
 
 
 class Dataset:
     """Views over runs: one for each table name, ``metrics`` and ``runs`` (one row a run, factors flattened).
 
-    Close it, or use it in a ``with`` statement.
+    ``skipped`` lists table files that are damaged, and so left out.  Close it, or use it in a ``with`` statement.
 
     Raises:
         NoRuns: there is no run that can be read.
+        QueryFailed: the tables cannot be opened together.
     """
 
     def __init__(self, entries: Sequence[Entry], folder: Path) -> None:
@@ -36,12 +38,13 @@ class Dataset:
         self._entries = [entry for entry in entries if entry.run is not None]
         if not self._entries:
             raise NoRuns(folder)
+        self.skipped: list[Path] = []
         self._connection = duckdb.connect(":memory:", config={"temp_directory": ""})
         try:
             self._open()
-        except BaseException:
+        except duckdb.Error as error:
             self._connection.close()
-            raise
+            raise QueryFailed(f"the tables cannot be opened: {first_line(error)}") from None
 
     def __enter__(self) -> Dataset:
         return self
@@ -76,20 +79,18 @@ class Dataset:
         self._connection.unregister("runs_rows")
 
     def _make_view(self, name: str, paths: Sequence[Path]) -> None:
-        """A table of all runs; the run's id comes from the file's directory."""
-        up = 3 if name != "metrics" else 2
-        run_id = f"string_split(filename, '/')[-{up}]"
-        source = (
-            f"read_parquet([{', '.join(_literal(str(path)) for path in paths)}], union_by_name = true, filename = true)"
-        )
+        """A table of all runs; the run's id comes from the file's directory.  Damaged files are left out."""
         import duckdb
 
         try:
-            self._connection.execute(
-                f"create view {_quoted(name)} as select {run_id} as run_id, * exclude (filename) from {source}"  # noqa: S608
-            )
-        except duckdb.Error as error:
-            raise QueryFailed(f"table {name} cannot be read: {first_line(error)}") from None
+            self._connection.execute(_view(name, paths))
+        except duckdb.Error:
+            usable = [path for path in paths if _is_parquet(path)]
+            self.skipped += [path for path in paths if path not in usable]
+            if len(usable) == len(paths):
+                raise  # the files are whole, so the reason is another
+            if usable:
+                self._connection.execute(_view(name, usable))
 
     def query(self, sql: str) -> pa.Table:
         """The result of one SELECT statement (also FROM, WITH, VALUES, DESCRIBE, SUMMARIZE, SHOW).
@@ -110,16 +111,39 @@ class Dataset:
             raise QueryFailed(first_line(error)) from None
 
 
+def _view(name: str, paths: Sequence[Path]) -> str:
+    run_id = f"string_split(filename, '/')[{-2 if name == METRICS else -3}]"
+    files = ", ".join(_literal(_unglobbed(path)) for path in paths)
+    source = f"read_parquet([{files}], union_by_name = true, filename = true)"
+    return f"create view {_quoted(name)} as select {run_id} as run_id, * exclude (filename) from {source}"  # noqa: S608
+
+
+def _unglobbed(path: Path) -> str:
+    """A path that DuckDB does not take for a pattern."""
+    return re.sub(r"[*?[]", r"[\g<0>]", str(path))
+
+
+def _is_parquet(path: Path) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        pq.read_metadata(path)
+    except (OSError, pa.ArrowException):
+        return False
+    return True
+
+
 def table_files(entries: Sequence[Entry]) -> dict[str, list[Path]]:
     """View name -> its Parquet files over all runs."""
     files: dict[str, list[Path]] = {}
     for entry in entries:
         folder = entry.path.resolve()
         for path in sorted((folder / "tables").glob("*.parquet")):
-            if path.stem not in ("runs", "metrics"):
+            if path.stem not in ("runs", METRICS):
                 files.setdefault(path.stem, []).append(path)
         if (folder / "metrics.parquet").is_file():
-            files.setdefault("metrics", []).append(folder / "metrics.parquet")
+            files.setdefault(METRICS, []).append(folder / "metrics.parquet")
     return files
 
 

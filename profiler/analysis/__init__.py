@@ -88,9 +88,9 @@ def write_metrics(run: Run) -> pa.Table:
     return table
 
 
-def judge_run(run: Run, metrics: pa.Table | None = None) -> dict[str, Any]:
-    """What the run was bound by: see `edgeprof.profiler.analysis.verdict.judge`."""
-    from edgeprof.profiler.analysis.verdict import judge
+def verdict(run: Run, metrics: pa.Table | None = None) -> dict[str, Any]:
+    """What the run was bound by: see `edgeprof.profiler.analysis.judgement.judge`."""
+    from edgeprof.profiler.analysis.judgement import judge
 
     data = RunData.of(run)
     rows = (metrics if metrics is not None else compute_from(data)).to_pylist()

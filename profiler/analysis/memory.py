@@ -6,7 +6,7 @@ import numpy as np
 
 from edgeprof.profiler.analysis.data import RunData, Value, floats, growth, has_column, missing
 from edgeprof.profiler.analysis.perf import event_total
-from edgeprof.profiler.analysis.processes import SHORT_LIVED, counter_sum, level_sum
+from edgeprof.profiler.analysis.processes import SHORT_LIVED, WAITED, counter_sum, exit_usage, level_sum
 
 
 def _peak(data: RunData, column: str, absent: str) -> Value:
@@ -44,7 +44,7 @@ def cgroup_memory_peak(data: RunData) -> Value:
 
 
 def _faults(data: RunData, major: bool) -> Value:
-    """Faults by the cgroup's account, else by perf's, else by the processes'."""
+    """Faults by the cgroup's account, else by perf's, else the larger of two accounts of the processes."""
     grouped = _cgroup_faults(data, major)
     if grouped is not None:
         return Value(grouped, "memory.stat of the run's cgroup")
@@ -52,12 +52,15 @@ def _faults(data: RunData, major: bool) -> Value:
     if counted.value is not None:
         return counted
     table, column = data.table("process"), "majflt" if major else "minflt"
-    if table is None:
+    own = None
+    if table is not None and has_column(table, column):
+        own = float(counter_sum(table, column, data.start_ns).values[-1])
+    waited = exit_usage(data, "major_faults" if major else "minor_faults")
+    if waited is not None and waited >= (own or 0.0):
+        return Value(waited, WAITED)
+    if own is None:
         return missing(data.why_absent("process"))
-    if not has_column(table, column):
-        return missing("the faults of the run's processes were not read")
-    total = float(counter_sum(table, column, data.start_ns).values[-1])
-    return Value(total, f"{column} of the run's processes; {SHORT_LIVED}")
+    return Value(own, f"{column} of the run's processes; {SHORT_LIVED}")
 
 
 def _cgroup_faults(data: RunData, major: bool) -> float | None:

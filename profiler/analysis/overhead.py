@@ -21,28 +21,24 @@ _UNKNOWN = "the run was interrupted before the profiler accounted for itself"
 
 
 def overhead_cpu(data: RunData) -> Value:
-    """CPU time of the profiler during the run, its helper processes included."""
-    own = _number(_overhead(data).get("cpu_seconds"))
-    if own is None:
+    """CPU time of the profiler from its start to its end, preparation and helper processes included."""
+    used = _number(_overhead(data).get("cpu_seconds"))
+    if used is None:
         return missing(_UNKNOWN)
-    helpers = _number(_overhead(data).get("helper_cpu_seconds")) or 0.0
-    return Value(own + helpers, f"{own:.6g} s of the profiler, {helpers:.6g} s of its helpers")
+    helpers = _number(_overhead(data).get("helper_cpu_seconds"))
+    return Value(used, "the profiler's CPU time" + (f", {helpers:.3g} s of it in helpers" if helpers else ""))
 
 
 def overhead_cpu_share(data: RunData) -> Value:
-    """CPU time of the profiler and its helpers / wall time: the share of one core."""
-    used = overhead_cpu(data)
-    if used.value is None:
-        return used
-    if not data.seconds:
-        return missing("the length of the run is not known")
-    return Value(used.value / data.seconds, "overhead_cpu / time from exec to exit, of one core")
+    """CPU time of the profiler and its helpers while the workload ran / wall time: the share of one core."""
+    share = _number(_overhead(data).get("cpu_share"))
+    return Value(share, "of one core, while the workload ran") if share is not None else missing(_UNKNOWN)
 
 
 def overhead_bytes(data: RunData) -> Value:
-    """Bytes that the profiler wrote while the workload ran."""
+    """Bytes of raw data that the profiler wrote."""
     value = _number(_overhead(data).get("bytes_written"))
-    return Value(value, "bytes of raw data and manifest") if value is not None else missing(_UNKNOWN)
+    return Value(value, "bytes of raw data") if value is not None else missing(_UNKNOWN)
 
 
 def lost_records(data: RunData) -> Value:

@@ -7,10 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from edgeprof.profiler.analysis.data import Floats, Ints, floats, has_column, times
+from edgeprof.profiler.analysis.data import Floats, Ints, RunData, floats, has_column, times
 
 SHORT_LIVED = "those that lived shorter than a sampling interval are missed"
-"""What every sum over processes leaves out."""
+"""What every sum over sampled processes leaves out."""
+
+WAITED = "the kernel's account of the workload's first process and all descendants that were waited for"
+"""Where `exit_usage` comes from."""
 
 
 class Series(NamedTuple):
@@ -18,6 +21,17 @@ class Series(NamedTuple):
 
     times: Ints
     values: Floats
+
+
+def exit_usage(data: RunData, *names: str) -> float | None:
+    """Sum of figures that the kernel gave when the workload's first process was waited for (wait4(2)).
+
+    They cover that process and all descendants that were waited for, however short-lived;
+    None for an interrupted run.
+    """
+    usage = data.run.get("rusage") or {}
+    values = [usage.get(name) for name in names]
+    return float(sum(values)) if all(isinstance(value, (int, float)) for value in values) else None
 
 
 def process_keys(table: pa.Table) -> Ints:
