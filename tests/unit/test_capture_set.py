@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.source_tree import ROOT, module_name, project_imports, project_modules
+from tests.source_tree import ROOT, Import, module_name, project_imports, project_modules
 
 PATTERNS = (
     "collectors/base.py",
@@ -66,7 +66,7 @@ def capture_set() -> list[str]:
     return sorted(found)
 
 
-def runtime_imports(name: str):
+def runtime_imports(name: str) -> list[Import]:
     """What importing and running a module imports; edgeprof itself promises only what it imports at its start."""
     return [item for item in IMPORTS[name] if not item.typing_only and not (name == "edgeprof" and item.lazy)]
 

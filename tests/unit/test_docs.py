@@ -53,3 +53,13 @@ def test_make_targets_in_the_pages_exist() -> None:
     named = {first or second for page in PAGES for first, second in MAKE.findall(page.read_text())}
     assert named
     assert named <= targets
+
+
+def test_every_table_and_column_is_documented() -> None:
+    from edgeprof.collectors.schema import SCHEMAS
+
+    page = (ROOT / "docs/capture-directory.md").read_text()
+    sections = dict(re.findall(r"^### (\w+)\n(.*?)(?=^#|\Z)", page, re.MULTILINE | re.DOTALL))
+    named = {(table, column) for table, text in sections.items() for column in re.findall(r"`(\w+)`", text)}
+    wanted = {(table, column) for table, schema in SCHEMAS.items() for column in schema.names}
+    assert wanted <= named
