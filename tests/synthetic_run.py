@@ -52,12 +52,13 @@ class Maker:
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
         self.random = np.random.default_rng(shape.seed)
+        self.cold_steps = max(1, shape.steps // 3)
         self.bounds = self._step_bounds()
-        self.cold = self.shape.seconds / 3  # files are in the page cache from here on
+        self.cold = float(self.bounds[self.cold_steps])  # files are in the page cache from here on
 
     def _step_bounds(self) -> np.ndarray:
         lengths = self.random.lognormal(0.0, 0.18, self.shape.steps)
-        lengths[: max(1, self.shape.steps // 3)] *= 1.8
+        lengths[: self.cold_steps] *= 1.8
         edges = np.r_[0.0, np.cumsum(lengths)]
         return edges / edges[-1] * self.shape.seconds * 0.96 + self.shape.seconds * 0.02
 
@@ -78,7 +79,7 @@ class Maker:
     def phases(self) -> pa.Table:
         """load, forward, backward and optimizer in each step, a checkpoint at the end."""
         start, end = self.bounds[:-1], self.bounds[1:]
-        load = np.where(start < self.cold, 0.46, 0.06) * self.random.uniform(0.8, 1.2, len(start))
+        load = np.where(np.arange(len(start)) < self.cold_steps, 0.46, 0.06) * self.random.uniform(0.8, 1.2, len(start))
         cuts = [np.zeros_like(load), load, load + (1 - load) * 0.36, load + (1 - load) * 0.9, np.ones_like(load)]
         names = ("load", "forward", "backward", "optimizer")
         rows: list[tuple[np.ndarray, np.ndarray, str, int]] = [
@@ -222,6 +223,7 @@ class Maker:
         size = np.where(write, 4096 * 2 ** random.integers(0, 6, n), 4096 * 2 ** random.integers(0, 8, n))
         epoch = queued / self.cold
         offset = np.where(random.random(n) < 0.6, epoch % 1 * 3.2e9, random.uniform(0, 6e9, n)) + 4e9
+        offset = np.where(owner == 3, random.normal(1.05e10, 1e8, n), offset)
         offset = np.where(write, 1.1e10 + random.exponential(4e8, n), offset)
         waited = random.lognormal(np.log(3e-5), 0.9, n) * np.where(random.random(n) < 0.03, 40, 1)
         served = random.lognormal(np.log(np.where(write, 4e-4, 1.5e-4)), 0.5, n)

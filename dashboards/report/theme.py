@@ -90,7 +90,7 @@ def template(dark: bool) -> dict[str, Any]:
         "showline": False,
         "ticks": "",
         "automargin": True,
-        "title": {"standoff": 8},
+        "title": {"standoff": 8, "font": {"size": 12, "color": palette["grey"]}},
     }
     return {
         "layout": {
@@ -100,7 +100,7 @@ def template(dark: bool) -> dict[str, Any]:
             "colorway": [palette[name] for name in LIGHT],
             "xaxis": {**axis, "showline": True, "ticks": "outside", "ticklen": 4},
             "yaxis": axis,
-            "legend": {"bgcolor": "rgba(0,0,0,0)"},
+            "legend": {"bgcolor": "rgba(0,0,0,0)", "traceorder": "normal"},
             "hoverlabel": {
                 "bgcolor": DARK_BACKGROUND if dark else LIGHT_BACKGROUND,
                 "bordercolor": line,

@@ -29,6 +29,7 @@ class Picture:
 
     Attributes:
         caption: what is seen, and how it was thinned where it was.
+        parts: title and words of each part of a figure that has several.
         limits: what it does not show, one sentence each.
         label: the same for a person who does not see it.
     """
@@ -40,6 +41,7 @@ class Picture:
     label: str
     limits: Sequence[str] = ()
     table: DataTable | None = None
+    parts: Sequence[tuple[str, str]] = ()
     missing: Sequence[Absent] = ()
 
 

@@ -74,6 +74,7 @@ def _figure(panels: list[tuple[str, dict[str, Floats]]]) -> Any:
                 row=1,
                 col=column,
             )
+    figure.update_annotations(font={"size": 13})
     figure.update_xaxes(type="log", tickformat="~s", ticksuffix="s", dtick=1, title="latency", hoverformat=".2s")
     figure.update_yaxes(type="log", dtick=1, tickformat="~s")
     figure.update_yaxes(title="requests", col=1)

@@ -51,8 +51,8 @@ def build(data: RunData) -> Outcome:
     if dense:
         caption += (
             f" Where the run made more than {MOST_POINTS:,} requests, its own are drawn as a density: the shade of a cell "
-            f"is the number of requests in it, counted over all of them; of other owners' requests up to {OTHERS_POINTS:,} "
-            "drawn at random are shown as points."
+            f"is the number of requests in it, counted over all of them; of each other owner's requests up to "
+            f"{OTHERS_POINTS:,}, picked at random, are shown as points."
         )
     limits = [f"{count(left_out)} requests on other devices or with other operations are not shown."] if left_out else []
     return Picture(
@@ -114,6 +114,7 @@ def _figure(panels: list[_Panel], names: list[str], wall: float) -> Any:
         for owner in OWNERS:
             for trace in _traces(panel, names, owner, legend):
                 figure.add_trace(trace, row=row, col=1)
+    figure.update_annotations(x=0, xanchor="left", font={"size": 13})
     figure.update_xaxes(range=[0, max(wall, 1e-3)], **SECONDS)
     figure.update_xaxes(title="time since start", row=len(panels), col=1)
     figure.update_yaxes(title="offset", **BYTES)
@@ -126,7 +127,7 @@ def _figure(panels: list[_Panel], names: list[str], wall: float) -> Any:
         coloraxis={
             "colorscale": DENSITY,
             "colorbar": {
-                "title": {"text": "requests"},
+                "title": {"text": "requests", "font": {"size": 12}},
                 "tickvals": list(range(7)),
                 "ticktext": ["1", "10", "100", "1k", "10k", "100k", "1M"],
                 "thickness": 12,
@@ -179,7 +180,7 @@ def _points(panel: _Panel, keep: NDArray[np.int64], owner: str, legend: set[str]
         name=OWNER_NAMES[owner],
         legendgroup=owner,
         showlegend=first,
-        marker={"color": OWNERS[owner], "size": 3 if owner == "run" else 5, "symbol": symbols[owner]},
+        marker={"color": OWNERS[owner], "size": 3 if owner == "run" else 4, "opacity": 0.8, "symbol": symbols[owner]},
         hovertemplate="%{x:.4~s}s, %{y:.4s}B",
     )
 

@@ -41,6 +41,7 @@ def _picture(sizes: dict[str, Floats], limits: list[str]) -> Picture:
     classes = {name: _classes(values) for name, values in sizes.items()}
     low = min(int(values.min()) for values in classes.values())
     high = max(int(values.max()) for values in classes.values())
+    most = max(int(np.bincount(values - low).max()) for values in classes.values())
     figure, names = go.Figure(), [request_size(1 << power) for power in range(low, high + 1)]
     rows = [[name] for name in names]
     for operation, values in classes.items():
@@ -59,7 +60,7 @@ def _picture(sizes: dict[str, Floats], limits: list[str]) -> Picture:
         for row, number, amount in zip(rows, counts, total):
             row += [count(int(number)), human(float(amount), "bytes")]
     figure.update_xaxes(type="category", title="size (and up to the next)")
-    figure.update_yaxes(type="log", dtick=1, tickformat="~s", title="requests")
+    figure.update_yaxes(type="log", dtick=1, tickformat="~s", title="requests", range=[-0.15, np.log10(most) + 0.15])
     figure.update_layout(
         height=340,
         hovermode="x unified",

@@ -46,18 +46,13 @@ def build(data: RunData) -> Outcome:
         title="Timeline",
         figure=_figure(rows, data.wall_time),
         caption="Seconds since the program started. All rows share one time axis: drag over any row to look closer, "
-        "double-click to see the whole run again. Lines keep the least and greatest sample of each pixel or two. "
-        + " ".join(f"{row.title}: {_lower(row.caption)}" for row in rows),
+        "double-click to see the whole run again. Lines keep the least and greatest sample of each pixel or two.",
         label="Rows above each other over time: " + ", ".join(row.title for row in rows) + ".",
         limits=list(dict.fromkeys(limit for row in rows for limit in row.limits)),
         table=DataTable(SUMMARY_COLUMNS, series, "Every sample is in the run's tables folder.") if series else None,
+        parts=[(row.title, row.caption) for row in rows],
         missing=missing,
     )
-
-
-def _lower(sentence: str) -> str:
-    first = sentence.split(" ", 1)[0]
-    return sentence if first.isupper() or first == "CPUs" else sentence[:1].lower() + sentence[1:]
 
 
 def _figure(rows: Sequence[Row], wall: float) -> go.Figure:

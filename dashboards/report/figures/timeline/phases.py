@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from edgeprof.dashboards.report.data import RunData
 
 MOST_BARS = 600
-SHARE_BINS = 400
+SHARE_BINS = (60, 400)
+PHASES_A_BIN = 16
+"""A slice shorter than a few steps would show their beat against it, not how they change."""
 NAMED = 7
 
 
@@ -70,7 +72,8 @@ def _shares(phases: MainPhases, wall: float) -> Row:
     times = phases.time_by_name()
     colours = phase_colours(list(times))
     shown, rest = list(times)[:NAMED], list(times)[NAMED:]
-    edges = np.linspace(0.0, max(wall, float(phases.end.max())), SHARE_BINS + 1)
+    bins = int(np.clip(len(phases.start) // PHASES_A_BIN, *SHARE_BINS))
+    edges = np.linspace(0.0, max(wall, float(phases.end.max())), bins + 1)
 
     def area(names: list[str], shown_as: str, colour: str, axis: str, legend: str) -> Any:
         import plotly.graph_objects as go
@@ -102,7 +105,7 @@ def _shares(phases: MainPhases, wall: float) -> Row:
         axis={"range": [0, 1], "tickformat": ".0%", "nticks": 3, "fixedrange": True},
         caption=(
             f"Share of the main thread's time that each phase takes (without the phases inside it), in slices of "
-            f"{slice_length}: {len(phases.start):,} phases are too many to draw one by one. White is outside of all phases."
+            f"{slice_length}: {len(phases.start):,} phases are too many to draw one by one. What stays empty is outside of all phases."
         ),
         weight=0.9,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from edgeprof.dashboards.report.data import RunData
 
 DEVICES = 4
+_PARTITION = re.compile(r"p?\d+")
 _DEVICE_COLOURS = (ORANGE, PURPLE, GREEN, GREY)
 _NETWORK = "Network file systems pass the block layer by: their traffic is not in here."
 _BLKIO = "Control groups of version 1 leave out buffered writes: the kernel writes them back later, for nobody in particular."
@@ -66,7 +68,7 @@ def devices(data: RunData, way: str) -> list[Series]:
     column, time = data.number("disk", f"{way}_bytes"), data.number("disk", "time_ns")
     names = data.text("disk", "device")
     found: list[tuple[float, str, Floats, Floats]] = []
-    for name in names.present():
+    for name in whole_devices(names.present()):
         mine = names.is_(name)
         moments, rates = rate(time[mine], column[mine])
         moved = float(np.nanmax(column[mine], initial=0) - np.nanmin(column[mine], initial=np.inf))
@@ -77,6 +79,15 @@ def devices(data: RunData, way: str) -> list[Series]:
         Series(clean(name), moments, rates, "bytes/s", colour)
         for (_, name, moments, rates), colour in zip(found[:DEVICES], _DEVICE_COLOURS)
     ]
+
+
+def whole_devices(names: list[str]) -> list[str]:
+    """Devices without the partitions of those that are listed themselves (nvme0n1p2 beside nvme0n1)."""
+
+    def is_partition(name: str) -> bool:
+        return any(name.startswith(other) and _PARTITION.fullmatch(name[len(other) :]) for other in names if other != name)
+
+    return [name for name in names if not is_partition(name)]
 
 
 def _of_run(data: RunData, way: str) -> tuple[list[Series], str]:

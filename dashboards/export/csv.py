@@ -1,0 +1,65 @@
+"""Exports each table of a run as one CSV file, with the columns' units beside them in columns.csv."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+import pyarrow.parquet as pq
+
+from edgeprof.dashboards.files import CannotWrite, replacing
+from edgeprof.profiler.errors import NotIngested
+from edgeprof.profiler.run import Run
+
+COLUMNS_FILE = "columns.csv"
+
+
+def write(run: Run, path: Path) -> Path:
+    """Write ``<table>.csv`` for each table, metrics.csv where metrics were made, and columns.csv into a folder.
+
+    A null is an empty field; text is quoted as RFC 4180 asks.
+
+    Raises:
+        NotIngested: the run has no tables.
+        CannotWrite: the folder cannot be made or written to, or is a file.
+    """
+    names = run.tables
+    if not names:
+        raise NotIngested(run.path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotWrite(path, error) from None
+    files = {name: run.path / "tables" / f"{name}.parquet" for name in names}
+    metrics = run.path / "metrics.parquet"
+    if metrics.is_file():
+        files["metrics"] = metrics
+    for name, file in files.items():
+        _convert(file, path / f"{name}.csv")
+    with replacing(path / COLUMNS_FILE) as temporary:
+        arrow_csv.write_csv(_columns(files), temporary)
+    return path
+
+
+def _convert(source: Path, target: Path) -> None:
+    """One Parquet file to CSV, a batch at a time, so that a large table need not fit into memory."""
+    with pq.ParquetFile(source) as file, replacing(target) as temporary:
+        plain = pa.schema([pa.field(item.name, _plain(item.type)) for item in file.schema_arrow])
+        with arrow_csv.CSVWriter(temporary, plain) as writer:
+            for batch in file.iter_batches():
+                writer.write_table(pa.Table.from_batches([batch]).cast(plain))
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """CSV knows no dictionaries."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _columns(files: dict[str, Path]) -> pa.Table:
+    rows = []
+    for name, file in files.items():
+        for item in pq.read_schema(file):
+            unit = (item.metadata or {}).get(b"unit", b"").decode("utf-8", "replace")
+            rows.append({"table": name, "column": item.name, "type": str(_plain(item.type)), "unit": unit})
+    return pa.Table.from_pylist(rows, pa.schema([(key, pa.string()) for key in ("table", "column", "type", "unit")]))
