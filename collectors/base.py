@@ -20,6 +20,11 @@ FRAME_HEADER = struct.Struct("<QII")
 SOURCE_DEFINITION = 0
 """A frame of this source number defines one: a ``<I`` number, then its name in UTF-8."""
 
+FLUSH_INTERVAL = 1.0
+"""Seconds for which frames are gathered before they are written."""
+FLUSH_BYTES = 1 << 18
+"""Gathered bytes that are written without waiting for the interval."""
+
 MAX_FRAME_BYTES = 16 << 20
 """A longer frame is damage, not data: readers stop there."""
 
@@ -143,21 +148,29 @@ class Collector:
     def sample(self, now_ns: int) -> None:
         """Copy bytes.  Must not parse, format, block or import.  May raise OSError."""
 
+    def last(self, now_ns: int) -> None:
+        """The last sample: the workload's first process has ended, but its figures can still be read."""
+        self.sample(now_ns)
+
     def stop(self) -> Status:
         """Drain, restore, close; called once after the workload's end, even after a failed start."""
         raise NotImplementedError
 
 
 class FrameWriter:
-    """Appends frames to one raw file, one ``write`` a flush; a cut file loses at most its last frame.
+    """Appends frames to one raw file; what was written is whole up to the last frame, wherever it is cut.
 
-    Frames are gathered during a tick and written together, so a tick costs one system call.
+    Frames are gathered for up to `FLUSH_INTERVAL` and written together: a cold write costs as much as all the
+    reads of a tick.  An agent that is killed loses what was gathered since.
     """
 
     def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         self._sources: Dict[str, int] = {}
         self._pending: List[bytes] = []
+        self._pending_bytes = 0
+        self._time = 0
+        self._flush_due = 0
         self.records = 0
         self.bytes = 0
 
@@ -178,13 +191,24 @@ class FrameWriter:
     def _append(self, time_ns: int, source: int, payload: bytes) -> None:
         self._pending.append(FRAME_HEADER.pack(time_ns, source, len(payload)))
         self._pending.append(payload)
+        self._pending_bytes += FRAME_HEADER.size + len(payload)
+        self._time = time_ns
 
     def flush(self) -> None:
-        """Write what is pending.  A full disk raises OSError; a partly written frame is then cut off."""
+        """Call this after each tick; writes when enough time has passed or enough bytes are gathered.
+
+        Raises OSError when the disk is full; a partly written frame is then cut off.
+        """
+        if self._time >= self._flush_due or self._pending_bytes >= FLUSH_BYTES:
+            self._flush_due = self._time + int(FLUSH_INTERVAL * 1e9)
+            self._write()
+
+    def _write(self) -> None:
         if not self._pending:
             return
         block = b"".join(self._pending)
         self._pending.clear()
+        self._pending_bytes = 0
         written = 0
         try:
             while written < len(block):
@@ -196,10 +220,10 @@ class FrameWriter:
         self.bytes += written
 
     def close(self) -> None:
-        """Flush and close; closing twice is harmless."""
+        """Write what is pending and close; closing twice is harmless."""
         if self._file >= 0:
             try:
-                self.flush()
+                self._write()
             finally:
                 os.close(self._file)
                 self._file = -1

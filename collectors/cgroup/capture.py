@@ -1,39 +1,32 @@
 """Copies the run's cgroup files (v2, v1 or both): memory, I/O, CPU, pressure, limits and members."""
 
 import os
-from typing import Dict, List, Tuple
+from typing import Dict
 
 from edgeprof.collectors.base import Collector, Context, FileSampler, FrameWriter, Probe, Status
 
-UNIFIED_FILES = (
-    "memory.current",
-    "memory.peak",
-    "memory.stat",
-    "memory.events",
-    "memory.max",
-    "memory.swap.current",
-    "io.stat",
-    "cpu.stat",
-    "cpu.max",
-    "cpu.pressure",
-    "memory.pressure",
-    "io.pressure",
-)
-V1_FILES = {
-    "memory": (
-        "memory.usage_in_bytes",
-        "memory.max_usage_in_bytes",
-        "memory.limit_in_bytes",
-        "memory.failcnt",
+FAST_FILES = {
+    "unified": (
+        "memory.current",
         "memory.stat",
-        "memory.oom_control",
+        "io.stat",
+        "cpu.stat",
+        "cpu.pressure",
+        "memory.pressure",
+        "io.pressure",
     ),
+    "memory": ("memory.usage_in_bytes", "memory.stat"),
+    "cpuacct": ("cpuacct.usage",),
+}
+SLOW_FILES = {
+    "unified": ("memory.peak", "memory.events", "memory.max", "memory.swap.current", "cpu.max"),
+    "memory": ("memory.max_usage_in_bytes", "memory.limit_in_bytes", "memory.failcnt", "memory.oom_control"),
     "blkio": ("blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_serviced_recursive"),
-    "cpuacct": ("cpuacct.usage", "cpuacct.stat"),
+    "cpuacct": ("cpuacct.stat",),
     "cpu": ("cpu.stat", "cpu.cfs_quota_us", "cpu.cfs_period_us"),
 }
-MEMBERS_INTERVAL = 1.0
-"""Seconds between two lists of the run's threads, which tie trace records to the run."""
+"""Folder -> files: the fast ones at each tick, the slow ones each second."""
+SLOW_INTERVAL = 1.0
 
 
 class Cgroup(Collector):
@@ -43,7 +36,7 @@ class Cgroup(Collector):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._members_due = 0
+        self._slow_due = 0
         self._missing: Dict[str, str] = {}
 
     def probe(self) -> Probe:
@@ -53,27 +46,34 @@ class Cgroup(Collector):
 
     def start(self) -> None:
         self._writer = FrameWriter(os.path.join(self.context.raw, "samples.frames"))
-        self._files = FileSampler(self._writer)
-        self._members = FileSampler(self._writer, size=1 << 20)
-        for folder, source in _wanted(self.context.cgroups):
-            if os.path.exists(folder):  # which files there are depends on the kernel and its controllers
-                self._files.add(folder, source)
-        self._missing = self._files.missing
+        self._fast, self._slow = FileSampler(self._writer), FileSampler(self._writer, size=1 << 20)
         cgroups = self.context.cgroups
+        for sampler, wanted in ((self._fast, FAST_FILES), (self._slow, SLOW_FILES)):
+            for controller, files in wanted.items():
+                for file in files if controller in cgroups else ():
+                    path = os.path.join(cgroups[controller], file)
+                    if os.path.exists(path):  # which files there are depends on the kernel and its controllers
+                        sampler.add(path, controller + "/" + file)
+        # The run's threads tie trace records, which bear thread ids, to the run.
         for controller, name in (("unified", "cgroup.threads"), ("memory", "tasks"), ("cpu", "tasks")):
-            if controller in cgroups and self._members.add(os.path.join(cgroups[controller], name), "members"):
+            if controller in cgroups and self._slow.add(os.path.join(cgroups[controller], name), "members"):
                 break
+        self._missing = dict(self._fast.missing, **self._slow.missing)
 
     def sample(self, now_ns: int) -> None:
-        self._files.sample(now_ns)
-        if now_ns >= self._members_due:
-            self._members_due = now_ns + int(MEMBERS_INTERVAL * 1e9)
-            self._members.sample(now_ns)
+        self._fast.sample(now_ns)
+        if now_ns >= self._slow_due:
+            self._slow_due = now_ns + int(SLOW_INTERVAL * 1e9) - 1000000
+            self._slow.sample(now_ns)
         self._writer.flush()
 
+    def last(self, now_ns: int) -> None:
+        self._slow_due = 0
+        self.sample(now_ns)
+
     def stop(self) -> Status:
-        self._files.close()
-        self._members.close()
+        self._fast.close()
+        self._slow.close()
         self._writer.close()
         notes = ["{}: {}".format(name, reason) for name, reason in sorted(self._missing.items())]
         if "unified" not in self.context.cgroups:
@@ -83,17 +83,6 @@ class Cgroup(Collector):
         elif "blkio" in self.context.cgroups:
             notes.append("hybrid cgroups: I/O is counted by v1 blkio, which leaves out buffered writeback")
         return Status(self._writer.records, self._writer.bytes, notes=tuple(notes))
-
-
-def _wanted(cgroups: Dict[str, str]) -> List[Tuple[str, str]]:
-    """(path, source name) of all files that could be there, each once."""
-    wanted = []
-    for controller, files in V1_FILES.items():
-        if controller in cgroups:
-            wanted += [(os.path.join(cgroups[controller], file), controller + "/" + file) for file in files]
-    if "unified" in cgroups:
-        wanted += [(os.path.join(cgroups["unified"], file), "unified/" + file) for file in UNIFIED_FILES]
-    return wanted
 
 
 COLLECTOR = Cgroup

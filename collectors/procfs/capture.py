@@ -1,4 +1,4 @@
-"""Copies /proc: the system's files each tick, and those of each process of the run."""
+"""Copies /proc: the system's files and those of each process of the run, some each tick, some each second."""
 
 import os
 import time
@@ -6,22 +6,16 @@ from typing import Dict, List, Set, Tuple
 
 from edgeprof.collectors.base import Collector, Context, FileSampler, FrameWriter, Probe, Status
 
-SYSTEM_FILES = (
-    "stat",
-    "meminfo",
-    "vmstat",
-    "diskstats",
-    "loadavg",
-    "pressure/cpu",
-    "pressure/memory",
-    "pressure/io",
-)
-PROCESS_FILES = ("stat", "io", "statm", "schedstat")
+FAST_FILES = ("stat", "meminfo", "pressure/cpu", "pressure/memory", "pressure/io")
+SLOW_FILES = ("vmstat", "diskstats", "loadavg")
+FAST_PROCESS_FILES = ("stat", "io")
+SLOW_PROCESS_FILES = ("statm", "schedstat")
+SLOW_INTERVAL = 1.0
+"""Seconds between two readings of what is costly, or slow to change: a cold read of vmstat costs 40 us here."""
 ROLLUP = "smaps_rollup"
-ROLLUP_INTERVAL = 1.0
-"""Seconds between two readings of smaps_rollup; the kernel walks all page tables of the process for it."""
-ROLLUP_SHARE = 0.002
-"""Share of a core that those readings may cost; where they cost more, they become rarer."""
+ROLLUP_SHARE = 0.001
+"""Share of a core that reading smaps_rollup may cost: the kernel walks the process's page tables for it.
+Where a reading costs more than this allows each second, readings become rarer."""
 MAX_PROCESSES = 512
 """More processes than this are counted, but not sampled one by one."""
 
@@ -34,8 +28,9 @@ class Procfs(Collector):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._processes: Dict[int, List[Tuple[int, int]]] = {}
+        self._slow_processes: Dict[int, List[Tuple[int, int]]] = {}
+        self._slow_due = 0
         self._rollup_due = 0
-        self._rollup_interval = int(ROLLUP_INTERVAL * 1e9)
         self._refused: Dict[str, str] = {}
         self._skipped = 0
         self._missing: Dict[str, str] = {}
@@ -47,48 +42,64 @@ class Procfs(Collector):
 
     def start(self) -> None:
         self._writer = FrameWriter(os.path.join(self.context.raw, "samples.frames"))
-        self._system = FileSampler(self._writer)
-        for name in SYSTEM_FILES:
-            self._system.add(os.path.join(self.context.roots.proc, name), "system/" + name)
-        self._missing = self._system.missing
+        self._fast, self._slow = FileSampler(self._writer), FileSampler(self._writer)
+        for sampler, names in ((self._fast, FAST_FILES), (self._slow, SLOW_FILES)):
+            for name in names:
+                sampler.add(os.path.join(self.context.roots.proc, name), "system/" + name)
+        self._missing = dict(self._fast.missing, **self._slow.missing)
 
     def sample(self, now_ns: int) -> None:
-        self._system.sample(now_ns)
+        self._fast.sample(now_ns)
         pids = self.context.pids()
         for pid in pids:
             if pid not in self._processes:
                 self._add(pid)
+        self._copy(now_ns, self._processes)
+        if now_ns >= self._slow_due:
+            self._slow_due = now_ns + int(SLOW_INTERVAL * 1e9) - 1000000
+            self._slow.sample(now_ns)
+            self._copy(now_ns, self._slow_processes)
+            if now_ns >= self._rollup_due:
+                self._sample_rollups(now_ns)
+        # After the reading: one that has just ended may still be a zombie, whose counters are its final ones.
+        self._drop(set(self._processes).difference(pids))
+        self._writer.flush()
+
+    def last(self, now_ns: int) -> None:
+        self._slow_due = 0
+        self.sample(now_ns)
+
+    def _copy(self, now_ns: int, processes: Dict[int, List[Tuple[int, int]]]) -> None:
         frame, pread = self._writer.frame, os.pread
-        for files in self._processes.values():
+        for files in processes.values():
             for descriptor, source in files:
                 try:
                     frame(now_ns, source, pread(descriptor, 4096, 0))
                 except OSError:  # ESRCH: it ended since we listed it
                     continue
-        # After the reading: one that has just ended may still be a zombie, whose counters are its final ones.
-        self._drop(set(self._processes).difference(pids))
-        if now_ns >= self._rollup_due:
-            self._sample_rollups(now_ns)
-        self._writer.flush()
 
     def _add(self, pid: int) -> None:
         if len(self._processes) >= MAX_PROCESSES:
             self._skipped += 1
             return
-        folder = "{}/{}/".format(self.context.roots.proc, pid)
+        self._processes[pid] = self._open(pid, FAST_PROCESS_FILES)
+        self._slow_processes[pid] = self._open(pid, SLOW_PROCESS_FILES)
+
+    def _open(self, pid: int, names: Tuple[str, ...]) -> List[Tuple[int, int]]:
         files = []
-        for name in PROCESS_FILES:
+        for name in names:
             try:
-                descriptor = os.open(folder + name, os.O_RDONLY | os.O_CLOEXEC)
+                path = "{}/{}/{}".format(self.context.roots.proc, pid, name)
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except OSError as error:
                 self._refused.setdefault(name, error.strerror or str(error))
                 continue
             files.append((descriptor, self._writer.source("process/{}/{}".format(pid, name))))
-        self._processes[pid] = files
+        return files
 
     def _drop(self, pids: Set[int]) -> None:
         for pid in pids:
-            for descriptor, _ in self._processes.pop(pid):
+            for descriptor, _ in self._processes.pop(pid) + self._slow_processes.pop(pid):
                 os.close(descriptor)
 
     def _sample_rollups(self, now_ns: int) -> None:
@@ -111,11 +122,12 @@ class Procfs(Collector):
             finally:
                 os.close(descriptor)
         cost = time.thread_time_ns() - before
-        self._rollup_due = now_ns + max(self._rollup_interval, int(cost / ROLLUP_SHARE))
+        self._rollup_due = now_ns + int(cost / ROLLUP_SHARE)
 
     def stop(self) -> Status:
         self._drop(set(self._processes))
-        self._system.close()
+        self._fast.close()
+        self._slow.close()
         self._writer.close()
         notes = []
         for name, reason in sorted(self._refused.items()):

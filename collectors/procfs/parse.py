@@ -221,8 +221,10 @@ def _process_stat(payload: bytes, page_bytes: int) -> dict[str, object]:
     }
     for name, position in _STAT.items():
         number = to_int(fields[position])
-        ticks = name in ("utime", "stime", "start_time")
-        values[name] = number / USER_HZ if ticks and number is not None else number
+        if number is not None and name in ("utime", "stime", "start_time"):
+            values[name] = number / USER_HZ
+        else:
+            values[name] = number * page_bytes if number is not None and name == "rss" else number
     return values
 
 
@@ -233,9 +235,7 @@ def _process_io(payload: bytes, page_bytes: int) -> dict[str, object]:
 
 def _process_statm(payload: bytes, page_bytes: int) -> dict[str, object]:
     fields = [to_int(text) for text in payload.split()]
-    if len(fields) < 3 or fields[1] is None or fields[2] is None:
-        return {}
-    return {"rss": fields[1] * page_bytes, "shared": fields[2] * page_bytes}
+    return {"shared": fields[2] * page_bytes} if len(fields) >= 3 and fields[2] is not None else {}
 
 
 def _process_schedstat(payload: bytes, page_bytes: int) -> dict[str, object]:

@@ -255,7 +255,9 @@ class _Session:
     def _collect(self, start_ns: int) -> Tuple[launch.Exit, List[Dict[str, Any]]]:
         """Last sample while the workload's figures can still be read, then stop everything."""
         assert self.child is not None and self.cgroup is not None
-        self._sample_all(time.monotonic_ns())
+        now = time.monotonic_ns()
+        for item in self.driven:
+            item.last(now)
         ending = launch.wait_for(self.child.pid)
         left = self._left_running()
         for item in reversed(self.driven):

@@ -53,6 +53,11 @@ class Driven:
         self._due_ns = now_ns + self._interval_ns - 1000000 if self._interval_ns else 0
         self._guard(self.collector.sample, now_ns)
 
+    def last(self, now_ns: int) -> None:
+        """Take its last sample, due or not."""
+        if self.active and self._samples:
+            self._guard(self.collector.last, now_ns)
+
     def stop(self) -> None:
         """Stop it if it was ever started, whatever happened since."""
         if not self.started:
