@@ -59,7 +59,7 @@ def list_runs(folder: Path) -> list[Entry]:
     Raises:
         EdgeprofError: the folder cannot be read.  A folder that does not exist has no runs.
     """
-    return [_entry(path) for path in _directories(folder)]
+    return [entry_of(path) for path in _directories(folder)]
 
 
 def _directories(folder: Path) -> list[Path]:
@@ -76,7 +76,8 @@ def _looks_like_a_run(path: Path) -> bool:
     return any((path / name).exists() for name in ("manifest.json", PARTIAL_MANIFEST, "raw"))
 
 
-def _entry(path: Path) -> Entry:
+def entry_of(path: Path) -> Entry:
+    """The entry of one capture directory; what is wrong with it stands in ``problem``."""
     if not (path / "manifest.json").exists():
         problem = f"it was interrupted or is still being captured; `edgeprof ingest {path}` reads what there is"
         return Entry(path, "not ingested", None, _info(path / PARTIAL_MANIFEST), problem)

@@ -39,7 +39,8 @@ class DamagedManifest(EdgeprofError):
 
     def __init__(self, path: Path | str, why: str) -> None:
         super().__init__(
-            f"{path} cannot be read ({why}); if raw/ is intact, remove the manifest and run `edgeprof ingest` on the folder"
+            f"{path} cannot be read ({why});"
+            " if raw/ is intact, remove the manifest and run `edgeprof ingest` on the folder"
         )
 
 

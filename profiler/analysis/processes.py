@@ -30,8 +30,8 @@ def exit_usage(data: RunData, *names: str) -> float | None:
     None for an interrupted run.
     """
     usage = data.run.get("rusage") or {}
-    values = [usage.get(name) for name in names]
-    return float(sum(values)) if all(isinstance(value, (int, float)) for value in values) else None
+    values = [float(usage[name]) for name in names if isinstance(usage.get(name), (int, float))]
+    return sum(values) if len(values) == len(names) else None
 
 
 def process_keys(table: pa.Table) -> Ints:

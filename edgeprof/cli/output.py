@@ -1,0 +1,245 @@
+"""What commands print: JSON, tables on the terminal, and the summary of a run."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeprof.profiler.units import human
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from edgeprof.profiler.run import Run
+
+PIPE_WIDTH = 200
+"""Columns of a table that goes to a file or a pipe, where no terminal tells a width."""
+
+UNTOLD_VERDICT = {
+    "bound_by": "unknown",
+    "confidence": "low",
+    "evidence": ["The run has no tables yet."],
+    "advice": ["Make them with `edgeprof ingest RUN`."],
+}
+
+PHASE_COLUMNS = (
+    ("time", "wall_time"),
+    ("times", "phase_count"),
+    ("read", "block_read_bytes"),
+    ("written", "block_write_bytes"),
+    ("CPU time", "cpu_time"),
+    ("major faults", "major_faults"),
+    ("RSS peak", "rss_peak"),
+    ("I/O pressure", "psi_io_some"),
+)
+"""Heading and metric of each column of the phases table."""
+
+
+def print_json(content: Any) -> None:
+    """Print JSON; a number that JSON cannot hold becomes null."""
+    click.echo(json.dumps(_finite(content), indent=2, allow_nan=False, default=str))
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, Mapping):
+        return {str(key): _finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    return content
+
+
+def make_console() -> Console:
+    """A console on standard output: colours only on a terminal, and never with NO_COLOR."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    return Console(width=width, highlight=False, markup=False, emoji=False)
+
+
+def plain(text: object) -> str:
+    """Text from a run without what could steer a terminal: control characters become their escapes."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in str(text))
+
+
+def make_table(headings: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[int] = ()) -> Table:
+    """A table of text; columns in ``right`` are aligned right, None shows as a dash."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for number, heading in enumerate(headings):
+        table.add_column(Text(plain(heading)), justify="right" if number in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*("-" if cell is None else Text(plain(cell)) for cell in row))
+    return table
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """A run as plain JSON values: what ``edgeprof show RUN --json`` prints."""
+    manifest = run.manifest
+    return {
+        "run": {**manifest["run"], "path": str(run.path)},
+        "factors": manifest["factors"],
+        "metrics": run.metrics,
+        "phases": phase_rows(run),
+        "collectors": manifest["collectors"],
+        "overhead": manifest["overhead"],
+        "verdict": manifest.get("verdict") or UNTOLD_VERDICT,
+    }
+
+
+def phase_rows(run: Run) -> list[dict[str, Any]]:
+    """Each phase's name and metrics (name -> value, unit, reason), in order of first appearance."""
+    path = run.path / "metrics.parquet"
+    if not path.is_file():
+        return []
+    import pyarrow.parquet as pq
+
+    phases: dict[str, dict[str, Any]] = {}
+    for row in pq.read_table(path).to_pylist():
+        if row["phase"] is not None:
+            entry = {"value": row["value"], "unit": row["unit"], "reason": row["reason"]}
+            phases.setdefault(row["phase"], {})[row["name"]] = entry
+    return [{"name": name, "metrics": metrics} for name, metrics in phases.items()]
+
+
+def print_summary(run: Run, console: Console) -> None:
+    """Print a run for a person: verdict, figures, phases, what is missing and why, overhead."""
+    told = summary(run)
+    _print_head(told["run"], console)
+    _print_verdict(told["verdict"], console)
+    _print_figures(told["metrics"], console)
+    _print_phases(told["phases"], told["run"].get("wall_time"), console)
+    _print_missing(told["collectors"], told["metrics"], console)
+    _print_overhead(told["overhead"], told["metrics"], console)
+    notes = [*run.manifest.get("notes", ()), *(run.manifest.get("ingest") or {}).get("notes", ())]
+    if notes:
+        _heading("Notes", console)
+        _bullets(notes, console)
+
+
+def outcome(info: Mapping[str, Any]) -> str:
+    """How a run ended: ``exit 0``, ``signal 9``, ``interrupted``."""
+    if info.get("signal") is not None:
+        return f"signal {info['signal']}"
+    if info.get("exit_code") is not None:
+        return f"exit {info['exit_code']}"
+    return str(info.get("status") or "unknown")
+
+
+def _text(content: object, style: str = "") -> Text:
+    from rich.text import Text
+
+    return Text(plain(content), style=style)
+
+
+def _heading(title: str, console: Console) -> None:
+    console.print()
+    console.print(_text(title, "bold"))
+
+
+def _bullets(lines: Iterable[object], console: Console) -> None:
+    from rich.padding import Padding
+
+    for line in lines:
+        console.print(Padding(_text(f"- {line}"), (0, 0, 0, 2)))
+
+
+def _print_head(info: Mapping[str, Any], console: Console) -> None:
+    command = " ".join(map(str, info.get("command") or ()))
+    console.print(_text(info.get("name") or "", "bold"), _text(f"({outcome(info)})"))
+    console.print(_text(command, "dim"))
+    wall = info.get("wall_time")
+    when = f"{info.get('started') or 'start unknown'}, {human(wall, 's') if wall is not None else 'end unknown'}"
+    console.print(_text(f"{info.get('id')}: {when}", "dim"))
+
+
+def _print_verdict(verdict: Mapping[str, Any], console: Console) -> None:
+    console.print()
+    bound, confidence = verdict.get("bound_by"), verdict.get("confidence")
+    known = bound != "unknown"
+    sentence = f"Bound by {bound} ({confidence} confidence)" if known else "What the run was bound by is not known"
+    console.print(_text(sentence, "bold yellow" if known else "bold"))
+    _bullets(verdict.get("evidence") or (), console)
+    advice = verdict.get("advice") or ()
+    if advice:
+        console.print(_text("Try:"))
+        _bullets(advice, console)
+
+
+def _print_figures(metrics: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+    known = [(name, human(item["value"], item["unit"])) for name, item in metrics.items() if item["value"] is not None]
+    if not known:
+        return
+    _heading("Figures", console)
+    half = (len(known) + 1) // 2
+    pairs = [(*known[row], *(known[row + half] if row + half < len(known) else ("", ""))) for row in range(half)]
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 3))
+    for name, value, other, other_value in pairs:
+        table.add_row("", _text(name), _text(value, "cyan"), _text(other), _text(other_value, "cyan"))
+    console.print(table)
+
+
+def _print_phases(phases: Sequence[Mapping[str, Any]], wall: float | None, console: Console) -> None:
+    if not phases:
+        return
+    _heading("Phases", console)
+
+    def cell(metrics: Mapping[str, Any], name: str) -> str | None:
+        item = metrics.get(name)
+        return human(item["value"], item["unit"]) if item and item["value"] is not None else None
+
+    rows = []
+    for phase in phases:
+        metrics = phase["metrics"]
+        seconds = (metrics.get("wall_time") or {}).get("value")
+        share = human(seconds / wall, "share") if seconds is not None and wall else None
+        rows.append([phase["name"], share, *(cell(metrics, name) for _, name in PHASE_COLUMNS)])
+    headings = ["phase", "share", *(heading for heading, _ in PHASE_COLUMNS)]
+    console.print(make_table(headings, rows, right=range(1, len(headings))))
+
+
+def _print_missing(collectors: Sequence[Any], metrics: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+    lines = []
+    for item in collectors:
+        if not item.get("available", True):
+            remedy = f" (to get it: {item['remedy']})" if item.get("remedy") else ""
+            lines.append(f"{item.get('name')}: {item.get('reason') or 'not available'}{remedy}")
+        elif item.get("mode") not in (None, "full"):
+            lines.append(f"{item.get('name')}: {item['mode']}; {'; '.join(map(str, item.get('notes') or ()))}")
+    said = {str(item.get("reason")) for item in collectors}
+    reasons: dict[str, list[str]] = {}
+    for name, metric in metrics.items():
+        if metric["value"] is None and metric["reason"] not in said:
+            reasons.setdefault(str(metric["reason"]), []).append(name)
+    lines += [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]
+    if lines:
+        _heading("Not captured", console)
+        _bullets(lines, console)
+
+
+def _print_overhead(overhead: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+    _heading("edgeprof itself", console)
+    lost = (metrics.get("lost_records") or {}).get("value", overhead.get("lost_records"))
+    parts = [
+        f"{human(overhead.get('cpu_seconds'), 's')} of CPU time",
+        f"{human(overhead.get('cpu_share'), 'share')} of one core while the run went on",
+        f"{human(overhead.get('bytes_written'), 'bytes')} written",
+        f"at most {human(overhead.get('peak_rss_bytes'), 'bytes')} of memory",
+        f"records lost: {'not known' if lost is None else human(lost, 'count')}",
+    ]
+    if (overhead.get("budget") or {}).get("kept") is False:
+        parts.append("its CPU budget was exceeded")
+    console.print(_text("  " + ", ".join(parts)))
