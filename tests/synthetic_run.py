@@ -83,7 +83,8 @@ class Maker:
         cuts = [np.zeros_like(load), load, load + (1 - load) * 0.36, load + (1 - load) * 0.9, np.ones_like(load)]
         names = ("load", "forward", "backward", "optimizer")
         rows: list[tuple[np.ndarray, np.ndarray, str, int]] = [
-            (start + (end - start) * cuts[i], start + (end - start) * cuts[i + 1], name, 1) for i, name in enumerate(names)
+            (start + (end - start) * cuts[i], start + (end - start) * cuts[i + 1], name, 1)
+            for i, name in enumerate(names)
         ]
         rows.append((start[:1], end[-1:], "epoch", 0))
         rows.append((end[-1:], np.array([self.shape.seconds * 0.998]), "checkpoint", 0))
@@ -163,7 +164,9 @@ class Maker:
                 "majflt": every(self.grown(np.where(ticks < self.cold, 40, 0) / n).astype(np.int64)),
                 "rss": every((rss / n).astype(np.int64)),
                 "read_bytes": every(self.grown(share).astype(np.int64)),
-                "write_bytes": every(self.grown(np.where(ticks > self.shape.seconds * 0.95, 3e7, 0) / n).astype(np.int64)),
+                "write_bytes": every(
+                    self.grown(np.where(ticks > self.shape.seconds * 0.95, 3e7, 0) / n).astype(np.int64)
+                ),
                 "pss": sparse(rss / n * 0.8),
                 "pss_anon": sparse(rss / n * 0.7),
                 "pss_file": sparse(rss / n * 0.1),
@@ -197,7 +200,13 @@ class Maker:
         read = self.grown(self.reading()).astype(np.int64)
         write = self.grown(np.where(ticks > self.shape.seconds * 0.95, 3e7, 0)).astype(np.int64)
         names = np.full(len(ticks), "259:0")
-        columns = {"device": names, "read_bytes": read, "write_bytes": write, "read_ios": read // 65536, "write_ios": write // 65536}
+        columns = {
+            "device": names,
+            "read_bytes": read,
+            "write_bytes": write,
+            "read_ios": read // 65536,
+            "write_ios": write // 65536,
+        }
         return schema.table("cgroup_io", {"time_ns": self.ns(ticks), **columns})
 
     def disk(self) -> pa.Table:
@@ -211,14 +220,20 @@ class Maker:
         read = np.concatenate([self.grown(item[0]) for item in rates.values()]).astype(np.int64)
         write = np.concatenate([self.grown(item[1]) for item in rates.values()]).astype(np.int64)
         columns = {"device": np.repeat(list(rates), len(ticks)), "read_bytes": read, "write_bytes": write}
-        return schema.table("disk", {"time_ns": np.tile(self.ns(ticks), 3), **columns, "reads": read // 65536, "writes": write // 65536})
+        return schema.table(
+            "disk", {"time_ns": np.tile(self.ns(ticks), 3), **columns, "reads": read // 65536, "writes": write // 65536}
+        )
 
     def block_io(self) -> pa.Table:
         """Reads of files in the cold part, writeback and journal later, a few of edgeprof and of others."""
         n, random = self.shape.requests, self.random
-        queued = np.sort(np.r_[random.uniform(0, self.cold, n * 4 // 5), random.uniform(0, self.shape.seconds, n - n * 4 // 5)])
+        queued = np.sort(
+            np.r_[random.uniform(0, self.cold, n * 4 // 5), random.uniform(0, self.shape.seconds, n - n * 4 // 5)]
+        )
         draw = random.random(n)
-        owner = np.where(draw < 0.86, 0, np.where(draw < 0.96, 1, np.where(draw < 0.97, 2, 3)))  # run, kernel, profiler, other
+        owner = np.where(
+            draw < 0.86, 0, np.where(draw < 0.96, 1, np.where(draw < 0.97, 2, 3))
+        )  # run, kernel, profiler, other
         write = np.where(owner == 0, random.random(n) < 0.04, owner < 3)
         size = np.where(write, 4096 * 2 ** random.integers(0, 6, n), 4096 * 2 ** random.integers(0, 8, n))
         epoch = queued / self.cold
@@ -232,7 +247,9 @@ class Maker:
             {
                 "queued_ns": self.ns(queued),
                 "issued_ns": self.ns(queued + waited),
-                "completed_ns": pa.array(self.ns(queued + waited + served), mask=queued + waited + served > self.shape.seconds),
+                "completed_ns": pa.array(
+                    self.ns(queued + waited + served), mask=queued + waited + served > self.shape.seconds
+                ),
                 "dev": np.full(n, DEVICE_NUMBER, np.int32),
                 "device": np.full(n, DEVICE),
                 "sector": (offset // 4096 * 8).astype(np.int64),
@@ -291,7 +308,11 @@ def pick(codes: np.ndarray, names: list[str]) -> pa.DictionaryArray:
 
 
 def write_run(
-    folder: Path, shape: Shape = Shape(), only: Iterable[str] = TABLES, manifest: dict[str, Any] | None = None, metrics: bool = True
+    folder: Path,
+    shape: Shape = Shape(),
+    only: Iterable[str] = TABLES,
+    manifest: dict[str, Any] | None = None,
+    metrics: bool = True,
 ) -> Path:
     """Write a run into ``folder`` (made if needed) and return it.
 
@@ -358,7 +379,12 @@ def metrics_of(shape: Shape) -> pa.Table:
         ("energy_per_sample", 0.029, "J/sample", None),
     ]
     names, values, units, reasons = zip(*rows, strict=True)
-    columns = {"name": names, "value": pa.array(values, pa.float64()), "unit": units, "reason": pa.array(reasons, pa.string())}
+    columns = {
+        "name": names,
+        "value": pa.array(values, pa.float64()),
+        "unit": units,
+        "reason": pa.array(reasons, pa.string()),
+    }
     columns |= {"phase": pa.nulls(len(rows), pa.string()), "how": ["invented for tests"] * len(rows)}
     return pa.table(columns)
 
@@ -416,18 +442,45 @@ def manifest_of(shape: Shape, rows: dict[str, int]) -> dict[str, Any]:
             "pid": MAIN_PID,
             "user": "user",
         },
-        "spec": {"rate": shape.rate, "budget_cpu": 0.01, "budget_bytes": 4e6, "deep": False, "auto": True, "collect": []},
+        "spec": {
+            "rate": shape.rate,
+            "budget_cpu": 0.01,
+            "budget_bytes": 4e6,
+            "deep": False,
+            "auto": True,
+            "collect": [],
+        },
         "factors": {
             "model": "resnet18",
             "lifecycle": "train",
             "framework": {"name": "pytorch", "version": "2.13.0"},
             "isolation": "bare",
-            "storage": {"format": "jpeg", "file_system": "ext4", "device": DEVICE, "scheduler": "none", "read_ahead_kb": 128},
+            "storage": {
+                "format": "jpeg",
+                "file_system": "ext4",
+                "device": DEVICE,
+                "scheduler": "none",
+                "read_ahead_kb": 128,
+            },
             "unit": {"kind": "cpu", "threads": 4, "precision": "float32", "power_mode": None},
             "board": "Jetson Orin Nano",
         },
-        "host": {"kernel": "5.15.148-tegra", "machine": "aarch64", "cpus": 4, "memory_bytes": 8_000_000_000, "hostname": "orin-7"},
-        "clocks": [{"at": "start", "monotonic_ns": START_NS, "boottime_ns": START_NS, "realtime_ns": START_NS + NS, "error_ns": 80}],
+        "host": {
+            "kernel": "5.15.148-tegra",
+            "machine": "aarch64",
+            "cpus": 4,
+            "memory_bytes": 8_000_000_000,
+            "hostname": "orin-7",
+        },
+        "clocks": [
+            {
+                "at": "start",
+                "monotonic_ns": START_NS,
+                "boottime_ns": START_NS,
+                "realtime_ns": START_NS + NS,
+                "error_ns": 80,
+            }
+        ],
         "collectors": collectors,
         "overhead": {
             "cpu_seconds": 0.21,
@@ -454,7 +507,9 @@ def main() -> None:
     shape = Shape()
     if numbers:
         keys = ("seconds", "requests", "processes", "steps")
-        shape = Shape(**{key: float(text) if key == "seconds" else int(text) for key, text in zip(keys, numbers, strict=False)})
+        shape = Shape(
+            **{key: float(text) if key == "seconds" else int(text) for key, text in zip(keys, numbers, strict=False)}
+        )
     write_run(Path(folder), shape)
 
 

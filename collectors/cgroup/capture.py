@@ -11,7 +11,6 @@ FAST_FILES = {
         "memory.stat",
         "io.stat",
         "cpu.stat",
-        "cpu.pressure",
         "memory.pressure",
         "io.pressure",
     ),
@@ -19,7 +18,7 @@ FAST_FILES = {
     "cpuacct": ("cpuacct.usage",),
 }
 SLOW_FILES = {
-    "unified": ("memory.peak", "memory.events", "memory.max", "memory.swap.current", "cpu.max"),
+    "unified": ("memory.peak", "memory.events", "memory.max", "memory.swap.current", "cpu.max", "cpu.pressure"),
     "memory": ("memory.max_usage_in_bytes", "memory.limit_in_bytes", "memory.failcnt", "memory.oom_control"),
     "blkio": ("blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_serviced_recursive"),
     "cpuacct": ("cpuacct.stat",),

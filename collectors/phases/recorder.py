@@ -43,7 +43,7 @@ BEGIN, END, STEP, MARK, STEP_BEGIN, EXIT, ROLE = 1, 2, 3, 4, 5, 6, 7
 Python starts to shut down; ROLE says what the process is (``worker``, value: its number)."""
 
 _FIRST_CHUNK = 64 << 10
-_LARGEST_CHUNK = 8 << 20
+_LARGEST_CHUNK = 4 << 20
 _BURST_BYTES = 64 << 20
 _NAN = float("nan")
 _pack_into = RECORD.pack_into
@@ -96,17 +96,18 @@ class Writer:
         except ValueError:
             self._budget = 4e6
 
-    def record(self, kind: int, name: str, value: float = _NAN, time_ns: int = 0) -> None:
-        """Store one record, at ``time_ns`` or now."""
+    def record(self, kind: int, name: str, value: float = _NAN, time_ns: int = 0, tid: int = 0) -> None:
+        """Store one record, at ``time_ns`` or now, for thread ``tid`` or the calling one."""
         try:
             try:
                 raw = self._names[name]
             except KeyError:
                 raw = self._remember(name)
-            try:
-                tid = self._local.tid
-            except AttributeError:
-                tid = self._local.tid = threading.get_native_id()
+            if not tid:
+                try:
+                    tid = self._local.tid
+                except AttributeError:
+                    tid = self._local.tid = threading.get_native_id()
             if self._dead and not self._revive():
                 return
             slot = next(self._slots)
@@ -348,10 +349,9 @@ def _enable() -> None:
 
 
 # Loaded twice in one process (by path for --auto, and as part of an installed edgeprof), both share one file.
-_first = sys.modules.setdefault("_edgeprof_recorder", sys.modules.get(__name__))  # type: ignore[arg-type]
-if _first is None or (getattr(_first, "__file__", None) == __file__ and _first is sys.modules.get(__name__)):
+_this = sys.modules.get(__name__)
+_shared: Any = sys.modules.setdefault("_edgeprof_recorder", _this) if _this is not None else None
+if _shared is None or _shared is _this or getattr(_shared, "VERSION", None) != VERSION:
     _enable()
-elif getattr(_first, "VERSION", None) == VERSION and hasattr(_first, "writer"):
-    phase, step, mark, writer = _first.phase, _first.step, _first.mark, _first.writer
 else:
-    _enable()
+    phase, step, mark, writer = _shared.phase, _shared.step, _shared.mark, _shared.writer

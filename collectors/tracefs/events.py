@@ -1,150 +1,31 @@
-"""A captured trace as columns: events by name, fields as arrays, nothing read before it is asked for."""
+"""Reads a captured trace: its events by name, when it was on, what was lost, and what tasks it saw."""
 
 from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgeprof.collectors.parsing import read_raw
-from edgeprof.collectors.tracefs import ring_buffer
-from edgeprof.collectors.tracefs.capture import LOSS_COUNTS, WINDOW, parse_stats
-from edgeprof.collectors.tracefs.formats import BadFormat, EventFormat, Field, PageLayout, parse_event, parse_layout
+from edgeprof.collectors.tracefs.capture import LOSS_COUNTS
+from edgeprof.collectors.tracefs.capture_files import parse_stats
+from edgeprof.collectors.tracefs.capture_windows import WINDOW
+from edgeprof.collectors.tracefs.columns import Bytes, CpuTrace, EventColumns, gather
+from edgeprof.collectors.tracefs.formats import EventFormat, FormatError, PageLayout, parse_event, parse_layout
+from edgeprof.collectors.tracefs.ring_buffer import Decoded, decode
+from edgeprof.collectors.tracefs.tasks import OWNERS, Tasks, read_tasks
 
-Bytes = npt.NDArray[np.uint8]
-Ints = npt.NDArray[np.int64]
+__all__ = ["OWNERS", "EventColumns", "Trace", "read_trace"]
 
-MAX_TEXT = 4096
-"""Longer dynamic strings are cut."""
-_CLONE_THREAD = 0x10000  # uapi/linux/sched.h
+_SLACK_NS = 1_000_000_000
+"""Events this far outside the time of tracing are damage: the switch and the clock are not read together."""
 
-
-@dataclass
-class CpuTrace:
-    """One CPU's file and what it holds; ``types`` is each event's common_type."""
-
-    cpu: int
-    data: Bytes
-    decoded: ring_buffer.Decoded
-    types: npt.NDArray[np.uint16]
-
-
-class EventColumns:
-    """All events of one kind, the CPUs one after the other, each CPU's in the order of time.
-
-    An event that was not captured has no rows and no names.
-    """
-
-    def __init__(self, layout: PageLayout | None, kind: EventFormat | None, cpus: Iterable[CpuTrace]) -> None:
-        self._order = layout.order if layout is not None else "<"
-        self._kind = kind
-        self._parts: list[tuple[CpuTrace, Ints]] = []
-        if kind is not None:
-            for trace in cpus:
-                # A record shorter than its fixed fields is damage.
-                rows = np.flatnonzero((trace.types == kind.number) & (trace.decoded.size >= kind.size))
-                self._parts.append((trace, rows))
-
-    def __len__(self) -> int:
-        return sum(len(rows) for _, rows in self._parts)
-
-    @property
-    def names(self) -> dict[str, Field]:
-        """The fields by name, the common ones included."""
-        return {} if self._kind is None else dict(self._kind.fields)
-
-    @cached_property
-    def time_ns(self) -> Ints:
-        """CLOCK_MONOTONIC, ns."""
-        return _joined((trace.decoded.time_ns[rows] for trace, rows in self._parts), np.dtype(np.int64))
-
-    @cached_property
-    def cpu(self) -> npt.NDArray[np.int32]:
-        """The CPU each event was recorded on."""
-        return _joined((np.full(len(rows), trace.cpu, np.int32) for trace, rows in self._parts), np.dtype(np.int32))
-
-    @property
-    def pid(self) -> npt.NDArray[Any]:
-        """The task (thread) that was running: common_pid."""
-        return self.field("common_pid")
-
-    def field(self, name: str) -> npt.NDArray[Any]:
-        """An integer field in its own width and sign, or an array field as bytes of shape (events, size).
-
-        Raises:
-            KeyError: the event has no such field.
-        """
-        if self._kind is None:
-            return np.empty(0, np.int64)
-        item = self._kind.fields[name]
-        if item.kind in ("text", "array"):
-            raw = self._gather(item.offset, np.dtype(f"V{item.size}"))
-            return raw.view(np.uint8).reshape(len(raw), item.size)
-        letter = "i" if item.signed and item.kind == "integer" else "u"
-        return self._gather(item.offset, np.dtype(f"{self._order}{letter}{item.size}"))
-
-    def text(self, name: str) -> npt.NDArray[np.bytes_]:
-        """A char array or dynamic string, cut at its first NUL, as fixed-width bytes.
-
-        Raises:
-            KeyError: the event has no such field.
-        """
-        if self._kind is None:
-            return np.empty(0, "S1")
-        if self._kind.fields[name].kind in ("data_loc", "rel_loc"):
-            return self._dynamic(self._kind.fields[name])
-        codes, values = self.categories(name)
-        return values[codes] if len(values) else np.empty(0, "S1")
-
-    def categories(self, name: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bytes_]]:
-        """A text field as codes and distinct values: ``values[codes]`` is the text of each event.
-
-        Raises:
-            KeyError: the event has no such field.
-        """
-        if self._kind is None:
-            return np.empty(0, np.int32), np.empty(0, "S1")
-        item = self._kind.fields[name]
-        if item.kind == "text":
-            raw = self._gather(item.offset, np.dtype(f"V{item.size}"))
-            codes, distinct = _encode(raw, item.size)
-        else:
-            texts = self._dynamic(item)
-            codes, distinct = _encode(texts.view(f"V{texts.dtype.itemsize}"), texts.dtype.itemsize)
-        # What stands behind the NUL is left over from older records: the same text may have come more than once.
-        cut = np.array([value.split(b"\0", 1)[0] for value in distinct], f"S{max(item.size, 1)}")
-        values, inverse = np.unique(cut, return_inverse=True)
-        return inverse.astype(np.int32)[codes], values
-
-    def _gather(self, offset: int, kind: np.dtype[Any]) -> npt.NDArray[Any]:
-        parts = (_take(trace.data, trace.decoded.offset[rows] + offset, kind) for trace, rows in self._parts)
-        return _joined(parts, kind.newbyteorder("="))
-
-    def _dynamic(self, item: Field) -> npt.NDArray[np.bytes_]:
-        where = self._gather(item.offset, np.dtype(f"{self._order}u4"))
-        begin, length = (where & 0xFFFF).astype(np.int64), (where >> 16).astype(np.int64)
-        if item.kind == "rel_loc":
-            begin += item.offset + item.size
-        size = _joined((trace.decoded.size[rows] for trace, rows in self._parts), np.dtype(np.uint32)).astype(np.int64)
-        length = np.clip(np.minimum(length, size - begin), 0, MAX_TEXT)
-        width = int(length.max(initial=1)) or 1
-        texts = np.zeros((len(where), width), np.uint8)
-        done = 0
-        for trace, rows in self._parts:
-            part = slice(done, done + len(rows))
-            starts = trace.decoded.offset[rows] + begin[part]
-            for index in range(width):
-                has = np.flatnonzero(length[part] > index)
-                texts[done + has, index] = trace.data[starts[has] + index]
-            done += len(rows)
-        return np.array([value.split(b"\0", 1)[0] for value in texts.view(f"S{width}")[:, 0]], f"S{width}")
+_MAX_CPUS = 1 << 16
 
 
 @dataclass
@@ -152,7 +33,8 @@ class Trace:
     """A captured trace.
 
     Attributes:
-        windows: when tracing was on, as (begin, end) in CLOCK_MONOTONIC ns; None: throughout.
+        windows: when tracing was on, as (begin, end) in CLOCK_MONOTONIC ns, end 0 where the capture was cut off
+            inside the last one; None: it was on throughout.
         lost: events the kernel dropped; None: some were, but nobody counted them.
         notes: sentences for the report.
     """
@@ -163,7 +45,8 @@ class Trace:
     windows: list[tuple[int, int]] | None = None
     lost: int | None = 0
     notes: list[str] = field(default_factory=list)
-    saved_commands: dict[int, str] = field(default_factory=dict)
+    saved_names: dict[int, str] = field(default_factory=dict)
+    kernel_tasks: list[int] = field(default_factory=list)
 
     def has(self, system: str, event: str) -> bool:
         """Whether the event was enabled."""
@@ -173,118 +56,120 @@ class Trace:
         """The events of one kind; no rows where it was not enabled."""
         return EventColumns(self.layout, self.formats.get((system, event)), self.cpus)
 
+    @cached_property
+    def tasks(self) -> Tasks:
+        """The tasks that the trace knows: names, processes, owners."""
+        new, renamed = self.get("task", "task_newtask"), self.get("task", "task_rename")
+        return read_tasks(new, renamed, self.saved_names, self.kernel_tasks)
+
     def comm(self, pid: int) -> str | None:
         """The last known command name of a task; None where it never was recorded."""
-        return self._commands.get(pid)
-
-    @cached_property
-    def _commands(self) -> dict[int, str]:
-        commands = dict(self.saved_commands)
-        names: list[tuple[int, int, bytes]] = []
-        for event, name in (("task_newtask", "comm"), ("task_rename", "newcomm")):
-            columns = self.get("task", event)
-            if name in columns.names:
-                task = columns.field("pid" if "pid" in columns.names else "common_pid")
-                names += zip(columns.time_ns.tolist(), task.tolist(), columns.text(name).tolist(), strict=True)
-        for _, pid, text in sorted(names):
-            commands[pid] = text.decode("utf-8", "replace")
-        return commands
-
-    def tasks_of(self, pids: Iterable[int]) -> frozenset[int]:
-        """The given tasks and all that they started while tracing was on: threads and child processes."""
-        known = set(pids)
-        columns = self.get("task", "task_newtask")
-        if len(columns):
-            order = np.argsort(columns.time_ns, kind="stable")
-            for parent, child in zip(columns.pid[order].tolist(), columns.field("pid")[order].tolist(), strict=True):
-                if parent in known:
-                    known.add(child)
-        return frozenset(known)
-
-    @cached_property
-    def process_of(self) -> dict[int, int]:
-        """Thread -> its process, for the threads that were started while tracing was on."""
-        processes: dict[int, int] = {}
-        columns = self.get("task", "task_newtask")
-        if "clone_flags" in columns.names:
-            order = np.argsort(columns.time_ns, kind="stable")
-            flags, parents = columns.field("clone_flags")[order], columns.pid[order]
-            for flag, parent, child in zip(
-                flags.tolist(), parents.tolist(), columns.field("pid")[order].tolist(), strict=True
-            ):
-                processes[child] = processes.get(parent, parent) if flag & _CLONE_THREAD else child
-        return processes
+        return self.tasks.names.get(pid)
 
 
 def read_trace(raw: Path) -> Trace:
     """Read ``raw/tracefs``; what is missing or damaged is a note, and the rest is read."""
     folder = raw / "tracefs"
     trace = Trace()
-    about = _about(folder)
     try:
-        header_page, header_event = (read_raw(folder / name).decode("ascii", "replace") for name in _HEADERS)
-        trace.layout = parse_layout(header_page, header_event, about.get("byteorder") == "big")
+        header_page, header_event = (_text(folder / name) for name in ("header_page", "header_event"))
+        trace.layout = parse_layout(header_page, header_event, _about(folder).get("byteorder") == "big")
     except FileNotFoundError:
         trace.notes.append("no kernel trace was captured")
         return trace
-    except (OSError, BadFormat) as error:
+    except (OSError, FormatError) as error:
         trace.notes.append(f"the kernel trace cannot be read: {error}")
         return trace
     trace.formats = _formats(folder, trace.notes)
+    windows = _windows(folder)
     for cpu, path in _numbered(folder, "cpu", ".raw"):
-        _read_cpu(trace, trace.layout, cpu, path)
-    trace.windows = _windows(folder)
-    trace.saved_commands = _saved_commands(folder)
+        _read_cpu(trace, trace.layout, cpu, path, windows)
+    trace.windows = windows if len(windows) > 1 else None
+    trace.saved_names = _saved_names(folder)
+    trace.kernel_tasks = [int(word) for word in _text_or_nothing(folder / "kernel_tasks").split() if _is_id(word)]
     _count_losses(trace, folder)
     return trace
 
 
-_HEADERS = ("header_page", "header_event")
-
-
-def _read_cpu(trace: Trace, layout: PageLayout, cpu: int, path: Path) -> None:
+def _read_cpu(trace: Trace, layout: PageLayout, cpu: int, path: Path, windows: list[tuple[int, int]]) -> None:
     try:
         data = _load(path)
     except OSError as error:
         trace.notes.append(f"the trace of CPU {cpu} cannot be read: {error}")
         return
-    decoded = ring_buffer.decode(data, layout)
+    decoded = decode(data, layout)
+    kept = _within(decoded, windows)
+    if len(kept.time_ns) < len(decoded.time_ns):
+        count = len(decoded.time_ns) - len(kept.time_ns)
+        trace.notes.append(f"{count} events of CPU {cpu}'s trace have impossible times and were left out")
     common = next((item.fields["common_type"] for item in trace.formats.values()), None)
-    if common is None or common.size != 2:
-        types = np.zeros(len(decoded.offset), np.uint16)
-    else:
-        types = _take(data, decoded.offset + common.offset, np.dtype(layout.order + "u2"))
-    trace.cpus.append(CpuTrace(cpu, data, decoded, types))
+    offset = common.offset if common is not None else 0
+    types = gather(data, kept.offset + offset, np.dtype(layout.order + "u2"))
+    trace.cpus.append(CpuTrace(cpu, data, kept, types))
     if decoded.damaged:
         trace.notes.append(f"{decoded.damaged} of {decoded.pages} pages of CPU {cpu}'s trace are damaged")
     if decoded.cut:
         trace.notes.append(f"the trace of CPU {cpu} ends inside a page")
 
 
+def _within(decoded: Decoded, windows: list[tuple[int, int]]) -> Decoded:
+    """Without the events whose times cannot be: garbage in a page's header would stretch every axis."""
+    times = decoded.time_ns
+    if not len(times) or not windows:
+        return decoded
+    first, last = windows[0][0] - _SLACK_NS, windows[-1][1] + _SLACK_NS
+    if times.min() >= first and (windows[-1][1] == 0 or times.max() <= last):
+        return decoded
+    keep = times >= first
+    if windows[-1][1]:
+        keep &= times <= last
+    return replace(decoded, time_ns=times[keep], offset=decoded.offset[keep], size=decoded.size[keep])
+
+
 def _load(path: Path) -> Bytes:
-    if path.suffix != ".zst":
-        with path.open("rb") as file:
-            if path.stat().st_size == 0:
-                return np.empty(0, np.uint8)
-            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
-    return np.frombuffer(read_raw(path.with_suffix("")), np.uint8)
+    """A raw file's bytes: mapped, or decompressed in memory."""
+    if path.suffix == ".zst":
+        return np.frombuffer(read_raw(path.with_suffix("")), np.uint8)
+    with path.open("rb") as file:
+        if path.stat().st_size == 0:
+            return np.empty(0, np.uint8)
+        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
 
 
 def _numbered(folder: Path, prefix: str, suffix: str) -> list[tuple[int, Path]]:
     """Files PREFIX<number>SUFFIX, plain or compressed, in the order of their numbers."""
     found: dict[int, Path] = {}
     for path in sorted(folder.glob(f"{prefix}*")):
-        name = path.name[: -len(".zst")] if path.suffix == ".zst" else path.name
+        name = _plain(path)
         number = name[len(prefix) : len(name) - len(suffix)]
-        if name.endswith(suffix) and number.isdecimal():
+        if name.endswith(suffix) and _is_id(number) and int(number) < _MAX_CPUS:
             found.setdefault(int(number), path)
     return sorted(found.items())
 
 
+def _plain(path: Path) -> str:
+    return path.name.removesuffix(".zst")
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10
+
+
+def _text(path: Path) -> str:
+    return read_raw(path).decode("utf-8", "replace")
+
+
+def _text_or_nothing(path: Path) -> str:
+    try:
+        return _text(path)
+    except OSError:
+        return ""
+
+
 def _about(folder: Path) -> dict[str, Any]:
     try:
-        about = json.loads(read_raw(folder / "about.json"))
-    except (OSError, ValueError, RecursionError):
+        about = json.loads(_text_or_nothing(folder / "about.json"))
+    except (ValueError, RecursionError):
         return {}
     return about if isinstance(about, dict) else {}
 
@@ -292,85 +177,47 @@ def _about(folder: Path) -> dict[str, Any]:
 def _formats(folder: Path, notes: list[str]) -> dict[tuple[str, str], EventFormat]:
     formats: dict[tuple[str, str], EventFormat] = {}
     for path in sorted((folder / "formats").glob("*.*")):
-        name = path.name[: -len(".zst")] if path.suffix == ".zst" else path.name
-        system, _, event = name.partition(".")
+        system, _, event = _plain(path).partition(".")
         try:
-            formats[system, event] = parse_event(read_raw(path.with_name(name)).decode("ascii", "replace"))
-        except (OSError, BadFormat) as error:
+            formats[system, event] = parse_event(_text(path.with_name(_plain(path))))
+        except (OSError, FormatError) as error:
             notes.append(f"the format of {system}:{event} cannot be read: {error}")
     return formats
 
 
-def _windows(folder: Path) -> list[tuple[int, int]] | None:
+def _windows(folder: Path) -> list[tuple[int, int]]:
+    """Windows in the order of time; each is written when it begins, and again with its end when it ends."""
     try:
         content = read_raw(folder / "windows.bin")
     except OSError:
-        return None
-    windows: dict[int, int] = {}
-    for begin, end in WINDOW.iter_unpack(content[: len(content) // WINDOW.size * WINDOW.size]):
-        if begin < 1 << 63 and end < 1 << 63:
-            windows[begin] = end
-    if len(windows) <= 1:
-        return None
-    return [(begin, end) for begin, end in windows.items()]
+        return []
+    records = WINDOW.iter_unpack(content[: len(content) // WINDOW.size * WINDOW.size])
+    windows = {begin: end for begin, end in records if max(begin, end) < 1 << 62}
+    return sorted((begin, end) for begin, end in windows.items() if end == 0 or end >= begin)
 
 
-def _saved_commands(folder: Path) -> dict[int, str]:
-    try:
-        content = read_raw(folder / "saved_cmdlines")
-    except OSError:
-        return {}
-    commands: dict[int, str] = {}
-    for line in content.splitlines():
-        pid, _, name = line.partition(b" ")
-        if pid.isdigit() and len(pid) < 10 and name != b"<...>":
-            commands[int(pid)] = name.decode("utf-8", "replace")
-    return commands
+def _saved_names(folder: Path) -> dict[int, str]:
+    names: dict[int, str] = {}
+    for line in _text_or_nothing(folder / "saved_cmdlines").splitlines():
+        pid, _, name = line.strip().partition(" ")
+        if _is_id(pid) and name != "<...>":
+            names[int(pid)] = name
+    return names
 
 
 def _count_losses(trace: Trace, folder: Path) -> None:
     """The kernel's own counts where they were saved, else what the pages tell."""
     counted: dict[int, int] = {}
     for cpu, path in _numbered(folder, "stats.cpu", ""):
-        try:
-            stats = parse_stats(read_raw(path.with_name(f"stats.cpu{cpu}")))
-        except OSError:
-            continue
-        counted[cpu] = sum(stats.get(name, 0) for name in LOSS_COUNTS)
-    lost: int | None = 0
+        stats = parse_stats(_text_or_nothing(path.with_name(_plain(path))).encode())
+        if stats:
+            counted[cpu] = sum(stats.get(name, 0) for name in LOSS_COUNTS)
+    lost, unknown = sum(counted.get(cpu, 0) for cpu in set(counted) - {item.cpu for item in trace.cpus}), False
     for item in trace.cpus:
-        if item.cpu in counted:
-            lost = None if lost is None else lost + max(counted[item.cpu], item.decoded.lost)
-        elif item.decoded.lost_unknown:
-            lost = None
-        elif lost is not None:
-            lost += item.decoded.lost
-    trace.lost = lost
-    if lost is None:
-        trace.notes.append("the kernel dropped trace events, their number is not known")
+        lost += max(counted.get(item.cpu, 0), item.decoded.lost)
+        unknown |= item.decoded.lost_unknown > 0 and item.cpu not in counted
+    trace.lost = None if unknown else lost
+    if unknown:
+        trace.notes.append("the kernel dropped trace events; how many is not known")
     elif lost:
-        trace.notes.append(f"the kernel dropped {lost} trace events because they came faster than they were read")
-
-
-def _take(data: Bytes, where: Ints, kind: np.dtype[Any]) -> npt.NDArray[Any]:
-    """The items of ``kind`` that begin at the byte offsets ``where``, in native byte order; no alignment is needed."""
-    width = kind.itemsize
-    if len(data) < width or not len(where):
-        return np.empty(0, kind.newbyteorder("="))
-    sliding = np.ndarray((len(data) - width + 1,), f"V{width}", data, strides=(1,))
-    return sliding[where].view(kind).astype(kind.newbyteorder("="), copy=False)
-
-
-def _encode(raw: npt.NDArray[Any], width: int) -> tuple[npt.NDArray[np.int32], list[bytes]]:
-    import pyarrow as pa
-
-    if not len(raw):
-        return np.empty(0, np.int32), []
-    buffer = pa.py_buffer(np.ascontiguousarray(raw))
-    encoded = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(raw), [None, buffer]).dictionary_encode()
-    return encoded.indices.to_numpy(), encoded.dictionary.to_pylist()
-
-
-def _joined(parts: Iterable[npt.NDArray[Any]], kind: np.dtype[Any]) -> npt.NDArray[Any]:
-    arrays = [part for part in parts if len(part)]
-    return np.concatenate(arrays) if arrays else np.empty(0, kind)
+        trace.notes.append(f"the kernel dropped {lost} trace events: they came faster than they were read")

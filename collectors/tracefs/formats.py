@@ -19,7 +19,7 @@ _LIMIT = 1 << 20
 """No field starts or ends further into a record or page."""
 
 
-class BadFormat(ValueError):
+class FormatError(ValueError):
     """A description that does not say what is needed; the message says what is missing."""
 
 
@@ -103,13 +103,15 @@ def parse_event(text: str) -> EventFormat:
     """An event's ``format`` file.
 
     Raises:
-        BadFormat: it has no name, number or fields, or no common_type.
+        FormatError: it has no name, number or fields, or no common_type.
     """
     name = re.search(r"^name:\s*(\S+)", text, re.MULTILINE)
     number = re.search(r"^ID:\s*(\d+)", text, re.MULTILINE)
     fields = parse_fields(text)
     if name is None or number is None or "common_type" not in fields:
-        raise BadFormat("not the format of an event")
+        raise FormatError("not the format of an event")
+    if fields["common_type"].size != 2 or fields["common_type"].offset > 2:
+        raise FormatError("common_type is not in the first four bytes")
     return EventFormat(name[1], int(number[1]), fields)
 
 
@@ -117,25 +119,25 @@ def parse_layout(header_page: str, header_event: str, big_endian: bool = False) 
     """The layout that ``events/header_page`` and ``events/header_event`` describe.
 
     Raises:
-        BadFormat: a part is missing or impossible.
+        FormatError: a part is missing or impossible.
     """
     fields = parse_fields(header_page)
     try:
         timestamp, commit, data = fields["timestamp"], fields["commit"], fields["data"]
     except KeyError as error:
-        raise BadFormat(f"header_page has no field {error}") from None
+        raise FormatError(f"header_page has no field {error}") from None
     page_size = data.offset + data.size
     sound = timestamp.size == 8 and commit.size in (4, 8) and data.size > 0
     aligned = data.offset % 4 == 0 and page_size % 4 == 0
     if not sound or not aligned or max(timestamp.offset + 8, commit.offset + commit.size) > data.offset:
-        raise BadFormat("header_page describes an impossible page")
+        raise FormatError("header_page describes an impossible page")
     numbers = {"type_bits": _number(header_event, r"type_len\s*:\s*(\d+)\s*bits", 5)}
     numbers["delta_bits"] = _number(header_event, r"time_delta\s*:\s*(\d+)\s*bits", 27)
     for name, default in (("padding", 29), ("time_extend", 30), ("time_stamp", 31)):
         numbers[name] = _number(header_event, name + r"\s*:\s*type == (\d+)", default)
     numbers["data_max"] = _number(header_event, r"data max type_len\s*==\s*(\d+)", 28)
     if numbers["type_bits"] + numbers["delta_bits"] != 32 or not 1 <= numbers["type_bits"] <= 16:
-        raise BadFormat("header_event describes an impossible event header")
+        raise FormatError("header_event describes an impossible event header")
     return PageLayout(timestamp.offset, commit.offset, commit.size, data.offset, page_size, big_endian, **numbers)
 
 

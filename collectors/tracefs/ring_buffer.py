@@ -170,7 +170,7 @@ def _walk(
         is_data = (kind - 1) < layout.data_max  # type_len 0 wraps around
         time = time + delta
         record = position + 1
-        size = kind << 2
+        size = kind << np.uint32(2)
         following = record + kind
         if not is_data.all():
             odd = np.flatnonzero(~is_data)

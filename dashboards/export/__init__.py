@@ -26,6 +26,15 @@ class UnknownFormat(EdgeprofError):
         super().__init__(f"there is no export format {name!r}; choose one of: {', '.join(sorted(FORMATS))}")
 
 
+class DamagedTable(EdgeprofError):
+    """A table whose file is not what ingest wrote."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"a table of {path} cannot be read ({why}); make the tables again with `edgeprof ingest {path}`"
+        )
+
+
 def export(run: Run, format: str, path: str | Path) -> Path:  # noqa: A002  (the command line's own word)
     """Write ``run`` to ``path`` in a format of `FORMATS` and return the path.
 
@@ -35,13 +44,18 @@ def export(run: Run, format: str, path: str | Path) -> Path:  # noqa: A002  (the
         path: what to write; a file that is there is replaced.
 
     Raises:
-        UnknownFormat, CannotWrite
+        UnknownFormat, CannotWrite, DamagedTable
         NotIngested: the run has no tables.
     """
     exporter = FORMATS.get(format)
     if exporter is None:
         raise UnknownFormat(format)
-    return exporter(run, Path(path))
+    import pyarrow as pa
+
+    try:
+        return exporter(run, Path(path))
+    except pa.ArrowException as error:
+        raise DamagedTable(run.path, str(error)) from None
 
 
-__all__ = ["FORMATS", "UnknownFormat", "export"]
+__all__ = ["FORMATS", "DamagedTable", "UnknownFormat", "export"]

@@ -45,7 +45,9 @@ class _Table:
     def __init__(self, run: Run, name: str) -> None:
         self._data = run.arrow(name) if run.has(name) else None
         known = self._data is not None and "time_ns" in self._data.column_names and self._data.num_rows > 0
-        self.time: Ints = self._data["time_ns"].to_numpy() if known and self._data is not None else np.empty(0, np.int64)
+        self.time: Ints = (
+            self._data["time_ns"].to_numpy() if known and self._data is not None else np.empty(0, np.int64)
+        )
 
     def number(self, *columns: str) -> Floats | None:
         """The first of several columns that holds a value."""
@@ -88,7 +90,9 @@ def _rates(name: str, time: Ints, found: dict[str, Floats | None]) -> Iterator[C
     """Cumulative seconds as shares of each interval."""
     step = np.diff(time) / 1e9
     with np.errstate(divide="ignore", invalid="ignore"):
-        values = {key: np.where(step > 0, np.diff(value) / step, np.nan) for key, value in found.items() if value is not None}
+        values = {
+            key: np.where(step > 0, np.diff(value) / step, np.nan) for key, value in found.items() if value is not None
+        }
     if values and len(step):
         yield Counter(name, time[1:], {key: np.where(value >= 0, value, np.nan) for key, value in values.items()})
 
@@ -97,7 +101,9 @@ def _processors(run: Run) -> Iterator[Counter]:
     system, cgroup = _Table(run, "system"), _Table(run, "cgroup")
     busy = [value for value in (system.number(f"cpu_{name}") for name in _BUSY) if value is not None]
     total: Floats | None = np.sum(busy, axis=0) if busy else None
-    yield from _rates("CPUs busy, machine", system.time, {"busy": total, "waiting for I/O": system.number("cpu_iowait")})
+    yield from _rates(
+        "CPUs busy, machine", system.time, {"busy": total, "waiting for I/O": system.number("cpu_iowait")}
+    )
     yield from _rates("CPUs busy, run", cgroup.time, {"busy": cgroup.number("cpu_usage")})
 
 

@@ -39,7 +39,7 @@ def write(run: Run, path: Path) -> Path:
     with replacing(path) as temporary, ExitStack() as stack:
         file: IO[bytes] = stack.enter_context(temporary.open("wb"))
         if path.suffix == ".gz":
-            file = stack.enter_context(gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0))
+            file = stack.enter_context(gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=2, mtime=0))
         text = stack.enter_context(io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="\n"))
         _write_trace(run, text)
     return path
@@ -56,7 +56,9 @@ def _write_trace(run: Run, text: IO[str]) -> None:
 
 def _facts(run: Run) -> dict[str, Any]:
     manifest = run.manifest
-    facts = {key: manifest["run"].get(key) for key in ("id", "name", "command", "started", "start_ns", "end_ns", "exit_code")}
+    facts = {
+        key: manifest["run"].get(key) for key in ("id", "name", "command", "started", "start_ns", "end_ns", "exit_code")
+    }
     return {"edgeprof": manifest.get("edgeprof"), "clock": "CLOCK_MONOTONIC", "clocks": manifest.get("clocks"), **facts}
 
 
@@ -109,7 +111,9 @@ def _phases(run: Run) -> Iterator[str]:
     names: dict[str, str] = {}
     main: set[int] = set()
     seen: set[int] = set()
-    for start, end, name, pid, tid, is_main, cut in _rows(run, "phases", ["start_ns", "end_ns", "name", "pid", "tid", "main", "cut"]):
+    for start, end, name, pid, tid, is_main, cut in _rows(
+        run, "phases", ["start_ns", "end_ns", "name", "pid", "tid", "main", "cut"]
+    ):
         if start is None or end is None or end < start:
             continue
         seen.add(pid or 0)

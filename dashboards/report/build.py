@@ -73,7 +73,11 @@ def render(run: Run) -> str:
         style=_markup((_HERE / "report.css").read_text("utf-8")),
         scripts=[_markup(script) for script in scripts],
         policy=_policy(scripts),
-        themes=_markup(script_json({"light": theme.template(False), "dark": theme.template(True), "partners": theme.dark_partners()})),
+        themes=_markup(
+            script_json(
+                {"light": theme.template(False), "dark": theme.template(True), "partners": theme.dark_partners()}
+            )
+        ),
     )
 
 

@@ -146,7 +146,9 @@ class RunData:
         if entry is None:
             return f"the collector {name} did not take part in this run", remedy or f"add it with --collect {name}"
         if entry.get("available") is False:
-            return str(entry.get("reason") or f"the collector {name} could not run here"), str(entry.get("remedy") or remedy)
+            return str(entry.get("reason") or f"the collector {name} could not run here"), str(
+                entry.get("remedy") or remedy
+            )
         if self.manifest.get("ingest") is None and not self.run.tables:
             return "the capture has no tables yet", f"make them with `edgeprof ingest {self.run.path}`"
         return f"the collector {name} ran but recorded nothing", remedy

@@ -138,7 +138,9 @@ def _collector_line(entry: dict[str, Any]) -> CollectorLine:
     name, remarks = clean(entry.get("name") or "?"), _sentences(entry.get("notes"))
     if entry.get("available") is False:
         reason = clean(entry.get("reason") or "no reason was recorded")
-        return CollectorLine(name, "not captured", "absent", "", "", "", "", [reason, *remarks], clean(entry.get("remedy") or ""))
+        return CollectorLine(
+            name, "not captured", "absent", "", "", "", "", [reason, *remarks], clean(entry.get("remedy") or "")
+        )
     mode, lost = clean(entry.get("mode") or "full"), entry.get("lost")
     if entry.get("reason"):
         remarks.insert(0, clean(entry["reason"]))
@@ -257,5 +259,7 @@ def notes(data: RunData) -> list[str]:
     running = left.get("left_running") if isinstance(left, dict) else None
     for item in running if isinstance(running, list) else []:
         if isinstance(item, dict):
-            found.append(f"Process {clean(item.get('pid'))} ({clean(item.get('comm'))}) was left running by the program.")
+            found.append(
+                f"Process {clean(item.get('pid'))} ({clean(item.get('comm'))}) was left running by the program."
+            )
     return found + [f"{clean(reason)}." for reason in data.damage.values()]

@@ -24,7 +24,9 @@ _SCRIPT_ESCAPES = {
 
 def clean(value: object) -> str:
     """Any value as text that UTF-8 can hold and that shows what is in it: � for control characters."""
-    text = str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace") if _encodable(value) else repr(value)
+    text = (
+        str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace") if _encodable(value) else repr(value)
+    )
     return _UNPRINTABLE.sub("\ufffd", text)
 
 

@@ -83,3 +83,14 @@ def compact(values: Any) -> Any:
 SECONDS = {"tickformat": "~s", "ticksuffix": "s"}
 BYTES = {"tickformat": "~s", "ticksuffix": "B"}
 """Axis formats: plotly puts the SI prefix between number and unit."""
+
+
+def time_axis(wall: float) -> dict[str, Any]:
+    """Settings of an axis of seconds since start over the whole run: milliseconds for very short runs, never kiloseconds."""
+    return {
+        "range": [0, max(wall, 1e-3)],
+        "title": {"text": "time since start"},
+        "tickformat": "~s" if wall < 1 else ",~f",
+        "ticksuffix": "s" if wall < 1 else " s",
+        "nticks": 12,
+    }

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 KEY, TITLE = "latency", "Request latency"
 _PARTS = (("in the device", SKY, device_time), ("in the queue", ORANGE, queue_time), ("whole request", INK, latency))
+BELOW_AXIS = 0.5
+"""Where a log axis that starts at one request shows none."""
+
 _PERCENTILES = (50, 90, 99, 99.9)
 
 
@@ -33,7 +36,12 @@ def build(data: RunData) -> Outcome:
             panels.append((operation, parts))
             limits += chosen.limits
     if not panels:
-        return Absent(KEY, TITLE, "no read or write of the run reached a block device", "start with a cold page cache to see reads")
+        return Absent(
+            KEY,
+            TITLE,
+            "no read or write of the run reached a block device",
+            "start with a cold page cache to see reads",
+        )
     return Picture(
         key=KEY,
         title=TITLE,
@@ -52,31 +60,33 @@ def _figure(panels: list[tuple[str, dict[str, Floats]]]) -> Any:
 
     titles = [f"{name.capitalize()}s" for name, _ in panels]
     figure = make_subplots(rows=1, cols=len(panels), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.04)
+    most = 1
     for column, (_, parts) in enumerate(panels, 1):
         for name, colour, _ in _PARTS:
             edges, counts = log_histogram(parts[name])
             if not len(counts):
                 continue
+            most = max(most, int(counts.max()))
             figure.add_trace(
                 go.Scatter(
                     x=compact(np.sqrt(edges[:-1] * edges[1:])),
-                    y=compact(np.where(counts > 0, counts, np.nan)),
+                    y=compact(np.maximum(counts, BELOW_AXIS)),
                     name=name,
                     legendgroup=name,
                     showlegend=column == 1 or not len(panels[0][1][name]),
-                    mode="lines+markers",
+                    mode="lines",
                     line={"color": colour, "shape": "hvh", "width": 1.6},
-                    marker={"size": 3},
                     fill="tozeroy" if name == "in the device" else None,
                     fillcolor=faint(colour, 0.2),
-                    hovertemplate="%{y} requests",
+                    customdata=compact(counts),
+                    hovertemplate="%{customdata} requests",
                 ),
                 row=1,
                 col=column,
             )
     figure.update_annotations(font={"size": 13})
     figure.update_xaxes(type="log", tickformat="~s", ticksuffix="s", dtick=1, title="latency", hoverformat=".2s")
-    figure.update_yaxes(type="log", dtick=1, tickformat="~s")
+    figure.update_yaxes(type="log", dtick=1, tickformat="~s", range=[np.log10(0.7), np.log10(most) + 0.15])
     figure.update_yaxes(title="requests", col=1)
     figure.update_layout(
         height=380,
@@ -95,9 +105,12 @@ def _table(panels: list[tuple[str, dict[str, Floats]]]) -> DataTable:
             if len(values):
                 marks = np.percentile(values, _PERCENTILES)
                 rows.append(
-                    [f"{operation}s, {name}", count(len(values)), *(seconds(float(v)) for v in marks), seconds(float(values.max()))]
+                    [
+                        f"{operation}s, {name}",
+                        count(len(values)),
+                        *(seconds(float(v)) for v in marks),
+                        seconds(float(values.max())),
+                    ]
                 )
     heads = ("Requests", "Number", *(f"p{p:g}" for p in _PERCENTILES), "Greatest")
     return DataTable(heads, rows)
-
-

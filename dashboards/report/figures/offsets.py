@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 from edgeprof.dashboards.report import downsample
 from edgeprof.dashboards.report.downsample import Floats
-from edgeprof.dashboards.report.figures.base import BYTES, SECONDS, Absent, DataTable, Outcome, Picture, absent, compact
+from edgeprof.dashboards.report.figures.base import (
+    BYTES,
+    Absent,
+    DataTable,
+    Outcome,
+    Picture,
+    absent,
+    compact,
+    time_axis,
+)
 from edgeprof.dashboards.report.text import clean, label
 from edgeprof.dashboards.report.theme import DENSITY, OWNER_NAMES, OWNERS
 from edgeprof.dashboards.report.units import count, human
@@ -54,7 +63,9 @@ def build(data: RunData) -> Outcome:
             f"is the number of requests in it, counted over all of them; of each other owner's requests up to "
             f"{OTHERS_POINTS:,}, picked at random, are shown as points."
         )
-    limits = [f"{count(left_out)} requests on other devices or with other operations are not shown."] if left_out else []
+    limits = (
+        [f"{count(left_out)} requests on other devices or with other operations are not shown."] if left_out else []
+    )
     return Picture(
         key=KEY,
         title=TITLE,
@@ -83,7 +94,9 @@ def _panels(data: RunData) -> tuple[list[_Panel], int]:
             mine = on_device & operations.is_(operation)
             if mine.any():
                 weight = (int((mine & run).sum()), int(mine.sum()))
-                found.append((weight, _Panel(device, operation, time[mine], sector[mine] * _SECTOR, owners.codes[mine])))
+                found.append(
+                    (weight, _Panel(device, operation, time[mine], sector[mine] * _SECTOR, owners.codes[mine]))
+                )
     found.sort(key=lambda item: (-item[0][0], -item[0][1]))
     chosen = [panel for _, panel in found[:PANELS]]
     return chosen, int(drawable.sum()) - sum(len(panel.time) for panel in chosen)
@@ -115,8 +128,8 @@ def _figure(panels: list[_Panel], names: list[str], wall: float) -> Any:
             for trace in _traces(panel, names, owner, legend):
                 figure.add_trace(trace, row=row, col=1)
     figure.update_annotations(x=0, xanchor="left", font={"size": 13})
-    figure.update_xaxes(range=[0, max(wall, 1e-3)], **SECONDS)
-    figure.update_xaxes(title="time since start", row=len(panels), col=1)
+    figure.update_xaxes(**time_axis(wall))
+    figure.for_each_xaxis(lambda axis: axis.update(title=None) if axis.showticklabels is False else None)
     figure.update_yaxes(title="offset", **BYTES)
     figure.update_layout(
         height=90 + 230 * len(panels),
@@ -194,5 +207,3 @@ def _table(panels: list[_Panel], names: list[str]) -> DataTable:
                 span = (human(float(value), "bytes") for value in (offset.min(), offset.max()))
                 rows.append([clean(panel.device), f"{panel.operation}s", OWNER_NAMES[owner], count(len(offset)), *span])
     return DataTable(("Device", "Operation", "Whose", "Requests", "Lowest offset", "Highest offset"), rows)
-
-

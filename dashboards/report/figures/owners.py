@@ -38,7 +38,11 @@ def build(data: RunData) -> Outcome:
     if not bars:
         return Absent(KEY, TITLE, "no bytes moved on a block device")
     total = np.sum(list(bars.values()), axis=0)
-    shares = (f"{OWNER_NAMES[owner]} {human(float(part / total.sum()), 'share')}" for owner, part in zip(OWNERS, total) if part)
+    shares = (
+        f"{OWNER_NAMES[owner]} {human(float(part / total.sum()), 'share')}"
+        for owner, part in zip(OWNERS, total)
+        if part
+    )
     return Picture(
         key=KEY,
         title=TITLE,

@@ -31,7 +31,12 @@ def build(data: RunData) -> Outcome:
             sizes[operation] = values
             limits += chosen.limits
     if not sizes:
-        return Absent(KEY, TITLE, "no read or write of the run reached a block device", "start with a cold page cache to see reads")
+        return Absent(
+            KEY,
+            TITLE,
+            "no read or write of the run reached a block device",
+            "start with a cold page cache to see reads",
+        )
     return _picture(sizes, list(dict.fromkeys(limits)))
 
 

@@ -44,7 +44,8 @@ def build(data: RunData) -> Outcome:
         title=TITLE,
         figure=_figure(number, length, stall),
         caption=caption,
-        label="Step duration over step number" + (", and the share of each step that waited for input." if stall is not None else "."),
+        label="Step duration over step number"
+        + (", and the share of each step that waited for input." if stall is not None else "."),
         limits=_limits(stall, len(length)),
         table=_table(length, stall, data.number("steps", "samples")[whole]),
     )
@@ -79,7 +80,9 @@ def _figure(number: Floats, length: Floats, stall: Floats | None) -> Any:
     mode = "lines" if len(number) > 200 else "lines+markers"
     line = {"color": BLUE, "width": 1.2}
     figure.add_trace(
-        go.Scatter(x=compact(x), y=compact(y), name="step", mode=mode, line=line, marker={"size": 4}, hovertemplate="%{y:.3s}s"),
+        go.Scatter(
+            x=compact(x), y=compact(y), name="step", mode=mode, line=line, marker={"size": 4}, hovertemplate="%{y:.3s}s"
+        ),
         row=1,
         col=1,
     )
@@ -142,5 +145,7 @@ def _table(length: Floats, stall: Floats | None, samples: Floats) -> DataTable:
     if np.isfinite(samples).any():
         rows.append(["samples", count(float(np.nansum(samples)))])
     if stall is not None:
-        rows += [[f"data stall, p{p}", human(float(v), "share")] for p, v in zip((50, 99), np.percentile(stall, (50, 99)))]
+        rows += [
+            [f"data stall, p{p}", human(float(v), "share")] for p, v in zip((50, 99), np.percentile(stall, (50, 99)))
+        ]
     return DataTable(("Measure", "Value"), rows)

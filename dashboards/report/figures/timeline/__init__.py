@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgeprof.dashboards.report.figures.base import SECONDS, Absent, DataTable, Outcome, Picture
+from edgeprof.dashboards.report.figures.base import Absent, DataTable, Outcome, Picture, time_axis
 from edgeprof.dashboards.report.figures.series import SUMMARY_COLUMNS
 from edgeprof.dashboards.report.figures.timeline import memory, phases, power, pressure, processor, traffic
 from edgeprof.dashboards.report.figures.timeline.row import Row, RowBuilder
@@ -74,14 +74,12 @@ def _figure(rows: Sequence[Row], wall: float) -> go.Figure:
         figure.add_traces(row.draw(axis, legend))
         top = bottom
     layout["xaxis"] = {
-        "range": [0, max(wall, 1e-3)],
+        **time_axis(wall),
         "anchor": f"y{len(rows)}" if len(rows) > 1 else "y",
-        "title": {"text": "time since start"},
         "showspikes": True,
         "spikemode": "across",
         "spikethickness": 1,
         "spikedash": "dot",
-        **SECONDS,
     }
     figure.update_layout(
         **layout,

@@ -48,7 +48,9 @@ def _waiting(data: RunData) -> Series:
 
 def _run(data: RunData) -> Series:
     if data.known("cgroup", "cpu_usage"):
-        return Series("this run", *rate(data.number("cgroup", "time_ns"), data.number("cgroup", "cpu_usage")), "CPU", BLUE)
+        return Series(
+            "this run", *rate(data.number("cgroup", "time_ns"), data.number("cgroup", "cpu_usage")), "CPU", BLUE
+        )
     return Series("this run", *process_rate(data, ["utime", "stime"]), "CPU", BLUE)
 
 

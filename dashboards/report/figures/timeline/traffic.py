@@ -85,7 +85,9 @@ def whole_devices(names: list[str]) -> list[str]:
     """Devices without the partitions of those that are listed themselves (nvme0n1p2 beside nvme0n1)."""
 
     def is_partition(name: str) -> bool:
-        return any(name.startswith(other) and _PARTITION.fullmatch(name[len(other) :]) for other in names if other != name)
+        return any(
+            name.startswith(other) and _PARTITION.fullmatch(name[len(other) :]) for other in names if other != name
+        )
 
     return [name for name in names if not is_partition(name)]
 
