@@ -144,6 +144,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         column("pages", _COUNT, "pages"),
         column("pid", pa.int32(), "id"),
         column("comm", TEXT, "text"),
+        column("owner", TEXT, "text"),  # run, profiler, kernel, other
         column("path", TEXT, "text"),  # null where the inode could not be resolved
         column("phase", TEXT, "text"),
     ),

@@ -136,7 +136,9 @@ class PathGatherer:
     def _write_folder(self, path: str, device: int, found: List[bytes]) -> None:
         name = os.fsencode(path)
         if found and len(name) < 1 << 16:
-            self._writer.frame(time.monotonic_ns(), self._folder, ENTRY.pack(device, len(name)) + name + b"".join(found))
+            self._writer.frame(
+                time.monotonic_ns(), self._folder, ENTRY.pack(device, len(name)) + name + b"".join(found)
+            )
             self._writer.flush()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -65,6 +66,15 @@ class Trace:
     def comm(self, pid: int) -> str | None:
         """The last known command name of a task; None where it never was recorded."""
         return self.tasks.names.get(pid)
+
+    def tasks_of(self, pids: Iterable[int]) -> frozenset[int]:
+        """The given tasks and all threads and processes that they started while tracing was on."""
+        return self.tasks.with_descendants(pids)
+
+    @cached_property
+    def process_of(self) -> dict[int, int]:
+        """Task -> its process, for the tasks that were started while tracing was on."""
+        return self.tasks.processes()
 
 
 def read_trace(raw: Path) -> Trace:
