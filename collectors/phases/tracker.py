@@ -1,0 +1,247 @@
+"""What the PyTorch hooks of one process must remember between calls, to tell steps, samples and facts."""
+
+import json
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
+
+if TYPE_CHECKING:
+    from edgeprof.collectors.phases import recorder
+else:  # loaded by path, in a Python that may not have edgeprof
+    import _edgeprof_recorder as recorder
+
+
+_NAN = float("nan")
+_ACTIVITY = frozenset(("load", "workers", "fetch", "forward", "loss", "backward", "optimizer"))
+"""The first of these ends start-up."""
+
+
+class Tracker:
+    """What the hooks of one process must remember between calls; a forked child gets a fresh one."""
+
+    def __init__(self, started: Optional[Callable[[], None]] = None) -> None:
+        self.started = started  # called once, when start-up is over
+        self.local = threading.local()  # module: the outermost one now running; backward: depth
+        self.starting = False
+        self.worker = False
+        self.loads = 0
+        self.load_ns = 0  # begin of the latest load
+        self.batch: Optional[float] = None  # samples of the latest batch, until a training forward takes it
+        self.unseen = False  # the latest batch has not been through any forward
+        self.loader: Optional[Dict[str, Any]] = None
+        self.step_start = 0
+        self.step_end = 0
+        self.forwarded = False  # a training forward ran since the last step
+        self.samples: Optional[float] = None  # from the loader, in this step
+        self.sizes: Dict[int, float] = {}  # outermost module -> samples in this step, by its inputs
+        self.optimizers: List[int] = []  # now in their step(), outermost first
+        self.round: List[int] = []  # that have stepped since the latest batch
+        self.inferred = False  # a forward for inference ran since the last step
+        self.facts: Dict[str, Any] = {}
+        self.facts_written = False
+
+    def record(self, kind: int, name: str, value: float = _NAN, time_ns: int = 0, tid: int = 0) -> None:
+        writer = recorder.writer()
+        if writer is not None:
+            writer.record(kind, name, value, time_ns, tid)
+
+    def begin(self, name: str) -> None:
+        if self.starting and name in _ACTIVITY:
+            self.end_startup()
+        self.record(recorder.BEGIN, name)
+
+    def end(self, name: str) -> None:
+        self.record(recorder.END, name)
+
+    def begin_startup(self) -> None:
+        """Date the phase ``startup`` back to the process's start; it belongs to the main thread."""
+        self.starting = True
+        self.record(recorder.BEGIN, "startup", time_ns=recorder.process_start()[0], tid=os.getpid())
+
+    def end_startup(self) -> None:
+        self.starting = False
+        self.record(recorder.END, "startup", tid=os.getpid())
+        if self.started is not None:
+            self.started()
+
+    def load_begins(self) -> int:
+        now = time.monotonic_ns()
+        if self.optimizers and not getattr(self.local, "module", None):
+            self.drop_optimizers()
+        if not self.forwarded:
+            self.step_start = now
+        self.load_ns = now
+        self.begin("load")
+        return now
+
+    def batch_loaded(self, batch: Any, loader: Optional[Dict[str, Any]]) -> None:
+        self.loads += 1
+        size = samples_of(batch)
+        self.batch = _NAN if size is None else size
+        self.unseen = True
+        self.loader = loader
+
+    def drop_optimizers(self) -> None:
+        """Close the phases of optimizers whose step raised: their end hook was not called."""
+        for _ in self.optimizers:
+            self.end("optimizer")
+        self.optimizers = []
+
+    def training_forward(self, module: Any, arguments: Any) -> None:
+        """An outermost forward with gradients begins."""
+        if not self.step_start:
+            self.step_start = time.monotonic_ns() if self.inferred or not self.step_end else self.step_end
+        self.forwarded = True
+        if self.batch is not None:
+            self.samples = (self.samples or 0.0) + self.batch
+            self.batch = None
+            self.round = []
+        if not (self.optimizers and self.sizes):  # the later evaluations of a closure take no new samples
+            key = id(module)
+            self.sizes[key] = self.sizes.get(key, 0.0) + (samples_of(arguments) or 0.0)
+
+    def optimizer_begins(self, optimizer: Any) -> None:
+        if id(optimizer) in self.optimizers:
+            self.drop_optimizers()
+        self.begin("optimizer")
+        self.optimizers.append(id(optimizer))
+
+    def optimizer_ends(self, optimizer: Any) -> None:
+        if id(optimizer) not in self.optimizers:
+            return
+        while self.optimizers.pop() != id(optimizer):
+            self.end("optimizer")
+        self.end("optimizer")
+        if not self.optimizers:
+            self.step_done(id(optimizer))
+
+    def step_done(self, optimizer: int) -> None:
+        """The outermost optimizer has stepped: a new step, or the next optimizer's share of the same one."""
+        if self.round and optimizer not in self.round:
+            self.record(recorder.STEP, "train+")
+        else:
+            self.round = []
+            samples = self.samples if self.samples is not None else max(self.sizes.values(), default=0.0) or _NAN
+            start = self.step_start or self.step_end
+            if start:
+                self.record(recorder.STEP_BEGIN, "train", time_ns=start)
+            self.record(recorder.STEP, "train", samples)
+        self.round.append(optimizer)
+        self.step_end = time.monotonic_ns()
+        self.step_start = 0
+        self.forwarded = self.inferred = False
+        self.samples = None
+        self.sizes = {}
+        self.facts["lifecycle"] = "train"
+        self.write_facts_once()
+
+    def inference_done(self, arguments: Any, begin_ns: int) -> None:
+        """An outermost forward for inference has ended."""
+        self.inferred = True
+        if self.loads and not self.unseen:
+            self.record(recorder.STEP, "infer+")
+            return
+        samples: Optional[float] = self.batch if self.loads else samples_of(arguments)
+        self.record(recorder.STEP_BEGIN, "infer", time_ns=self.load_ns if self.loads else begin_ns)
+        self.record(recorder.STEP, "infer", _NAN if samples is None else samples)
+        self.facts.setdefault("lifecycle", "infer")
+        self.write_facts_once()
+
+    def write_facts_once(self) -> None:
+        if not self.facts_written:
+            self.facts_written = True
+            self.write_facts()
+
+    def write_facts(self) -> None:
+        """Put the side file ``<pid>-facts.json`` beside the records."""
+        writer = recorder.writer()
+        if writer is None or self.worker or not self.facts.get("lifecycle"):
+            return
+        self.facts["start_ns"] = recorder.process_start()[0]
+        path = os.path.join(writer.folder, "%d-facts.json" % os.getpid())
+        try:
+            with open(path + ".tmp", "w") as file:
+                json.dump(self.facts, file)
+            os.replace(path + ".tmp", path)
+        except (OSError, TypeError, ValueError) as error:
+            failed("writing facts", error)
+
+
+_failures: List[str] = []
+
+
+def failed(where: str, error: BaseException) -> None:
+    """Say once, in the records, that a hook did not work; the user's program goes on."""
+    text = "%s: %s: %s" % (where, type(error).__name__, error)
+    if text not in _failures and len(_failures) < 20:
+        _failures.append(text)
+        writer = recorder.writer()
+        if writer is not None:
+            try:
+                with open(os.path.join(writer.folder, "%d-error.txt" % os.getpid()), "a") as file:
+                    file.write(text + "\n")
+            except OSError:
+                pass
+
+
+def samples_of(value: Any, depth: int = 0) -> Optional[float]:
+    """First dimension of the first tensor in a batch (nested lists, tuples, dictionaries); None if there is none."""
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        try:
+            return float(shape[0]) if len(shape) else None
+        except (TypeError, ValueError, IndexError):
+            return None
+    if depth > 4:
+        return None
+    values: Any = ()
+    if isinstance(value, (list, tuple)):
+        values = value
+    elif hasattr(value, "values") and hasattr(value, "keys"):
+        values = list(value.values())
+    for item in values[:64]:
+        size = samples_of(item, depth + 1)
+        if size is not None:
+            return size
+    return None
+
+
+def model_facts(torch: Any, module: Any, tracker: Tracker) -> Dict[str, Any]:
+    """What the manifest's factors need: model, device, threads, precision, batch size, workers."""
+    inner = module
+    for _ in range(4):  # torch.compile, DataParallel, DistributedDataParallel wrap the model
+        children = getattr(inner, "_modules", {})
+        wrapped = children.get("_orig_mod") or (children.get("module") if len(children) == 1 else None)
+        if wrapped is None:
+            break
+        inner = wrapped
+    parameter = next(iter(module.parameters()), None)
+    device = "cpu" if parameter is None else str(parameter.device.type)
+    precision = None if parameter is None else str(parameter.dtype).replace("torch.", "")
+    mixed = _autocast(torch, device)
+    facts = {
+        "model": type(inner).__name__,
+        "device": device,
+        "precision": "mixed " + mixed if mixed else precision,
+        "threads": int(torch.get_num_threads()),
+    }
+    if device == "cuda":
+        facts["device_name"] = str(torch.cuda.get_device_name(parameter.device))  # type: ignore[union-attr]
+    facts.update(tracker.loader or {})
+    return facts
+
+
+def _autocast(torch: Any, device: str) -> Optional[str]:
+    """The lower precision that autocast uses now; None without autocast."""
+    try:
+        if torch.is_autocast_enabled(device):
+            return str(torch.get_autocast_dtype(device)).replace("torch.", "")
+    except TypeError:  # before 2.4 these took no device
+        if device == "cuda" and torch.is_autocast_enabled():
+            return str(torch.get_autocast_gpu_dtype()).replace("torch.", "")
+        if device == "cpu" and torch.is_autocast_cpu_enabled():
+            return str(torch.get_autocast_cpu_dtype()).replace("torch.", "")
+    except (AttributeError, RuntimeError):
+        pass
+    return None
