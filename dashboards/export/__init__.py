@@ -35,7 +35,7 @@ class DamagedTable(EdgeprofError):
         )
 
 
-def export(run: Run, format: str, path: str | Path) -> Path:  # noqa: A002  (the command line's own word)
+def export(run: Run, format: str, path: str | Path) -> Path:
     """Write ``run`` to ``path`` in a format of `FORMATS` and return the path.
 
     Args:

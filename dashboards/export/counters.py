@@ -13,7 +13,7 @@ from edgeprof.profiler.run import Run
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_MEMORY = {
+_MEMORY: dict[str, dict[str, tuple[str, ...]]] = {
     "cgroup": {
         "anonymous": ("stat_anon", "stat_total_rss", "stat_rss"),
         "file": ("stat_file", "stat_total_cache", "stat_cache"),
@@ -45,9 +45,7 @@ class _Table:
     def __init__(self, run: Run, name: str) -> None:
         self._data = run.arrow(name) if run.has(name) else None
         known = self._data is not None and "time_ns" in self._data.column_names and self._data.num_rows > 0
-        self.time: Ints = (
-            self._data["time_ns"].to_numpy() if known and self._data is not None else np.empty(0, np.int64)
-        )
+        self.time: Ints = self._data["time_ns"].to_numpy() if known and self._data else np.empty(0, np.int64)
 
     def number(self, *columns: str) -> Floats | None:
         """The first of several columns that holds a value."""

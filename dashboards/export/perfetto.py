@@ -37,7 +37,7 @@ def write(run: Run, path: Path) -> Path:
     if not run.tables:
         raise NotIngested(run.path)
     with replacing(path) as temporary, ExitStack() as stack:
-        file: IO[bytes] = stack.enter_context(temporary.open("wb"))
+        file: Any = stack.enter_context(temporary.open("wb"))
         if path.suffix == ".gz":
             file = stack.enter_context(gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=2, mtime=0))
         text = stack.enter_context(io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="\n"))
@@ -96,7 +96,7 @@ def _rows(run: Run, table: str, columns: list[str]) -> Iterator[tuple[Any, ...]]
     for batch in data.select([name for name in columns if name in data.column_names]).to_batches(_BATCH):
         present = {name: batch.column(name).to_pylist() for name in batch.schema.names}
         nothing = [None] * batch.num_rows
-        yield from zip(*(present.get(name, nothing) for name in columns))
+        yield from zip(*(present.get(name, nothing) for name in columns), strict=False)
 
 
 def name_event(pid: int, name: str, tid: int | None = None) -> str:
@@ -187,8 +187,12 @@ def _counters(run: Run) -> Iterator[str]:
     for counter in counters(run):
         name = json.dumps(counter.name)
         keys = [json.dumps(key) for key in counter.values]
-        for time_ns, *values in zip(counter.time_ns.tolist(), *(item.tolist() for item in counter.values.values())):
-            known = ",".join(f"{key}:{value:.9g}" for key, value in zip(keys, values) if value == value)  # not NaN
+        for time_ns, *values in zip(
+            counter.time_ns.tolist(), *(item.tolist() for item in counter.values.values()), strict=False
+        ):
+            known = ",".join(
+                f"{key}:{value:.9g}" for key, value in zip(keys, values, strict=False) if value == value
+            )  # not NaN
             if known:
                 found = True
                 yield f'{{"ph":"C","name":{name},"pid":{track},"ts":{us(time_ns)},"args":{{{known}}}}}'

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprof.dashboards.files import replacing
-from edgeprof.dashboards.report import summary, theme
+from edgeprof.dashboards.report import account, summary, theme
 from edgeprof.dashboards.report.data import RunData
 from edgeprof.dashboards.report.figures import SECTIONS
 from edgeprof.dashboards.report.figures.base import Absent, Entry, Outcome, Picture
@@ -54,10 +54,10 @@ def render(run: Run) -> str:
     data = RunData(run)
     sections = [DrawnSection(s.key, s.title, [draw(entry, data) for entry in s.entries]) for s in SECTIONS]
     scripts = [get_plotlyjs().replace("\r\n", "\n"), (_HERE / "report.js").read_text("utf-8")]
-    return _template().render(
+    page: str = _template().render(
         title=clean(data.manifest["run"].get("name") or run.path.name),
         command=shlex.join(clean(part) for part in _command(data)),
-        status=summary.status(data),
+        status=account.status(data),
         started=clean(data.manifest["run"].get("started") or ""),
         host=clean((data.manifest.get("host") or {}).get("hostname") or ""),
         version=clean(data.manifest.get("edgeprof") or "unknown"),
@@ -66,10 +66,10 @@ def render(run: Run) -> str:
         metrics=summary.metric_rows(data),
         sections=sections,
         specs={item.key: _spec(item) for section in sections for item in section.outcomes if isinstance(item, Picture)},
-        collectors=summary.collector_lines(data),
-        overhead=summary.overhead_rows(data),
-        facts=summary.facts(data),
-        notes=summary.notes(data),
+        collectors=account.collector_lines(data),
+        overhead=account.overhead_rows(data),
+        facts=account.facts(data),
+        notes=account.notes(data),
         style=_markup((_HERE / "report.css").read_text("utf-8")),
         scripts=[_markup(script) for script in scripts],
         policy=_policy(scripts),
@@ -79,6 +79,7 @@ def render(run: Run) -> str:
             )
         ),
     )
+    return page
 
 
 def _command(data: RunData) -> list[Any]:
@@ -90,7 +91,7 @@ def draw(entry: Entry, data: RunData) -> Outcome:
     """One figure; a table with content that no collector writes makes an empty state, not a failed report."""
     try:
         return entry.build(data)
-    except Exception as error:  # noqa: BLE001  (the other figures still tell about the run)
+    except Exception as error:  # the other figures still tell about the run
         reason = f"it could not be drawn from this run's tables ({type(error).__name__}: {error})"
         return Absent(entry.key, entry.title, reason, "make the tables again with `edgeprof ingest`", failed=True)
 

@@ -51,7 +51,8 @@ class Coded:
     def is_(self, name: str) -> NDArray[np.bool_]:
         """Where the column equals ``name``."""
         code = self.names.index(name) if name in self.names else -2
-        return self.codes == code
+        equal: NDArray[np.bool_] = self.codes == code
+        return equal
 
     def present(self) -> list[str]:
         """The texts that occur, most frequent first."""

@@ -38,6 +38,11 @@ def _encodable(value: object) -> bool:
     return True
 
 
+def sentences(value: object) -> list[str]:
+    """A list of the manifest as clean text; anything else is no sentence."""
+    return [clean(item) for item in value] if isinstance(value, list) else []
+
+
 def label(value: object, limit: int = 60) -> str:
     """Text for a plotly label (legend, tick, hover, annotation): its tags and entities show as themselves.
 

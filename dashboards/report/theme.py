@@ -68,7 +68,7 @@ def dark_partners() -> dict[str, str]:
     Areas are found by the part of ``faint`` before its opacity.
     """
     pairs = {LIGHT[name]: DARK[name] for name in LIGHT}
-    pairs.update(zip(_LIGHT_RAMP, _DARK_RAMP))
+    pairs.update(zip(_LIGHT_RAMP, _DARK_RAMP, strict=False))
     pairs.update({_rgb(LIGHT[name]): _rgb(DARK[name]) for name in LIGHT})
     return pairs
 

@@ -1,4 +1,4 @@
-"""Takes pictures of a report: ``python tests/browser/screenshot.py RUN OUT.png [--dark] [--whole] [--width N] [--height N]``."""
+"""Takes a picture of a report: ``python tests/browser/screenshot.py RUN OUT.png [--dark] [--whole]``."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -56,7 +56,7 @@ class Absent:
     failed: bool = False
 
 
-Outcome = Union[Picture, Absent]
+Outcome = Picture | Absent
 Builder = Callable[["RunData"], Outcome]
 
 
@@ -86,7 +86,7 @@ BYTES = {"tickformat": "~s", "ticksuffix": "B"}
 
 
 def time_axis(wall: float) -> dict[str, Any]:
-    """Settings of an axis of seconds since start over the whole run: milliseconds for very short runs, never kiloseconds."""
+    """An axis of seconds since start over the whole run: in milliseconds for very short runs, never in kiloseconds."""
     return {
         "range": [0, max(wall, 1e-3)],
         "title": {"text": "time since start"},

@@ -59,9 +59,9 @@ def build(data: RunData) -> Outcome:
     )
     if dense:
         caption += (
-            f" Where the run made more than {MOST_POINTS:,} requests, its own are drawn as a density: the shade of a cell "
-            f"is the number of requests in it, counted over all of them; of each other owner's requests up to "
-            f"{OTHERS_POINTS:,}, picked at random, are shown as points."
+            f" Where the run made more than {MOST_POINTS:,} requests, its own are drawn as a density: the shade "
+            f"of a cell is the number of requests in it, counted over all of them; of each other owner's requests "
+            f"up to {OTHERS_POINTS:,}, picked at random, are shown as points."
         )
     limits = (
         [f"{count(left_out)} requests on other devices or with other operations are not shown."] if left_out else []
@@ -104,7 +104,7 @@ def _panels(data: RunData) -> tuple[list[_Panel], int]:
 
 def _owner_mask(panel: _Panel, names: list[str], owner: str) -> NDArray[np.bool_]:
     """Rows of one owner; those without an owner count as other."""
-    mask = panel.owners == (names.index(owner) if owner in names else -2)
+    mask: NDArray[np.bool_] = panel.owners == (names.index(owner) if owner in names else -2)
     return mask | (panel.owners < 0) if owner == "other" else mask
 
 

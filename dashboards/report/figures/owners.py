@@ -40,7 +40,7 @@ def build(data: RunData) -> Outcome:
     total = np.sum(list(bars.values()), axis=0)
     shares = (
         f"{OWNER_NAMES[owner]} {human(float(part / total.sum()), 'share')}"
-        for owner, part in zip(OWNERS, total)
+        for owner, part in zip(OWNERS, total, strict=False)
         if part
     )
     return Picture(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgeprof.dashboards.report.data import RunData
 
 KEY, TITLE = "sizes", "Request sizes"
+_DONE = {"read": "read", "write": "written"}
 
 
 def build(data: RunData) -> Outcome:
@@ -41,31 +42,50 @@ def build(data: RunData) -> Outcome:
 
 
 def _picture(sizes: dict[str, Floats], limits: list[str]) -> Picture:
-    import plotly.graph_objects as go
-
     classes = {name: _classes(values) for name, values in sizes.items()}
     low = min(int(values.min()) for values in classes.values())
     high = max(int(values.max()) for values in classes.values())
-    most = max(int(np.bincount(values - low).max()) for values in classes.values())
-    figure, names = go.Figure(), [request_size(1 << power) for power in range(low, high + 1)]
+    names = [request_size(1 << power) for power in range(low, high + 1)]
+    counts = {name: np.bincount(values - low, minlength=len(names)) for name, values in classes.items()}
+    totals = {name: np.bincount(values - low, sizes[name], len(names)) for name, values in classes.items()}
     rows = [[name] for name in names]
-    for operation, values in classes.items():
-        counts = np.bincount(values - low, minlength=high - low + 1)
-        total = np.bincount(values - low, sizes[operation], high - low + 1)
+    for operation in sizes:
+        for row, number, amount in zip(rows, counts[operation], totals[operation], strict=True):
+            row += [count(int(number)), human(float(amount), "bytes")]
+    heads = ("Size", *(head for name in sizes for head in (f"{name.capitalize()}s", f"Bytes {_DONE[name]}")))
+    return Picture(
+        key=KEY,
+        title=TITLE,
+        figure=_figure(names, counts, totals),
+        caption="Requests by size when they reached the block layer, after the file system and read-ahead have split or "
+        "joined what the program asked for. Each class goes from the size named up to the next; the vertical axis is "
+        "logarithmic.",
+        label="Bars of the number of requests by size for " + " and ".join(f"{name}s" for name in sizes) + ".",
+        limits=limits,
+        table=DataTable(heads, rows),
+    )
+
+
+def _figure(names: list[str], counts: dict[str, Any], totals: dict[str, Any]) -> Any:
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for operation, number in counts.items():
         figure.add_trace(
             go.Bar(
                 x=names,
-                y=compact(np.where(counts > 0, counts, np.nan)),
+                y=compact(np.where(number > 0, number, np.nan)),
                 name=f"{operation}s",
                 marker={"color": OPERATIONS[operation]},
-                customdata=[human(float(value), "bytes") for value in total],
+                customdata=[human(float(value), "bytes") for value in totals[operation]],
                 hovertemplate="%{y} requests, %{customdata} in all",
             )
         )
-        for row, number, amount in zip(rows, counts, total):
-            row += [count(int(number)), human(float(amount), "bytes")]
+    most = max(int(number.max()) for number in counts.values())
     figure.update_xaxes(type="category", title="size (and up to the next)")
-    figure.update_yaxes(type="log", dtick=1, tickformat="~s", title="requests", range=[-0.15, np.log10(most) + 0.15])
+    figure.update_yaxes(
+        type="log", dtick=1, tickformat="~s", title="requests", range=[np.log10(0.7), np.log10(most) + 0.15]
+    )
     figure.update_layout(
         height=340,
         hovermode="x unified",
@@ -74,17 +94,7 @@ def _picture(sizes: dict[str, Floats], limits: list[str]) -> Picture:
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
         margin={"l": 60, "r": 16, "t": 30, "b": 50},
     )
-    heads = ("Size", *(head for name in sizes for head in (f"{name.capitalize()}s", f"Bytes {name}")))
-    return Picture(
-        key=KEY,
-        title=TITLE,
-        figure=figure,
-        caption="Requests by size when they reached the block layer, after the file system and read-ahead have split or "
-        "joined what the program asked for. Each class goes from the size named up to the next; the vertical axis is logarithmic.",
-        label="Bars of the number of requests by size for " + " and ".join(f"{name}s" for name in sizes) + ".",
-        limits=limits,
-        table=DataTable(heads, rows),
-    )
+    return figure
 
 
 def _classes(values: Floats) -> Ints:

@@ -38,7 +38,8 @@ def build(data: RunData) -> Outcome:
     caption = f"Duration of each of {count(len(length))} steps, with the time that 50, 90 and 99 % of them stay under."
     if stall is not None:
         share = float(np.sum(stall * length) / max(float(length.sum()), 1e-12))
-        caption += f" Below it the share of each step spent in the phase “{LOAD}”, waiting for input: {human(share, 'share')} overall."
+        caption += f" Below it the share of each step spent in the phase “{LOAD}”, waiting for input: "
+        caption += f"{human(share, 'share')} overall."
     return Picture(
         key=KEY,
         title=TITLE,
@@ -138,7 +139,7 @@ def _table(length: Floats, stall: Floats | None, samples: Floats) -> DataTable:
     marks = np.percentile(length, (50, 90, 99))
     rows = [
         ["steps", count(len(length))],
-        *([f"p{p}", seconds(float(v))] for p, v in zip((50, 90, 99), marks)),
+        *([f"p{p}", seconds(float(v))] for p, v in zip((50, 90, 99), marks, strict=False)),
         ["slowest", f"{seconds(float(length.max()))} (step {int(np.argmax(length))})"],
         ["p99 / p50", human(float(marks[2] / marks[0]) if marks[0] > 0 else None, "count")],
     ]
@@ -146,6 +147,7 @@ def _table(length: Floats, stall: Floats | None, samples: Floats) -> DataTable:
         rows.append(["samples", count(float(np.nansum(samples)))])
     if stall is not None:
         rows += [
-            [f"data stall, p{p}", human(float(v), "share")] for p, v in zip((50, 99), np.percentile(stall, (50, 99)))
+            [f"data stall, p{p}", human(float(v), "share")]
+            for p, v in zip((50, 99), np.percentile(stall, (50, 99)), strict=False)
         ]
     return DataTable(("Measure", "Value"), rows)

@@ -105,7 +105,8 @@ def _shares(phases: MainPhases, wall: float) -> Row:
         axis={"range": [0, 1], "tickformat": ".0%", "nticks": 3, "fixedrange": True},
         caption=(
             f"Share of the main thread's time that each phase takes (without the phases inside it), in slices of "
-            f"{slice_length}: {len(phases.start):,} phases are too many to draw one by one. What stays empty is outside of all phases."
+            f"{slice_length}: {len(phases.start):,} phases are too many to draw one by one. What stays empty "
+            "is outside of all phases."
         ),
         weight=0.9,
     )

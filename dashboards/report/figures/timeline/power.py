@@ -92,7 +92,7 @@ def _gpu(data: RunData, metric: str, title: str, unit: str, axis: dict[str, obje
     percent = units.is_("percent") | units.is_("%")
     values = np.where(percent, values / 100, values)
     series = []
-    for device, colour in zip(devices.present(), CYCLE):
+    for device, colour in zip(devices.present(), CYCLE, strict=False):
         mine = devices.is_(device) & metrics.is_(metric) & np.isfinite(values)
         if mine.any():
             series.append(Series(clean(device), time[mine], values[mine], unit, colour))

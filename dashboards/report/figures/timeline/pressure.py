@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeprof.dashboards.report.downsample import rate
-from edgeprof.dashboards.report.figures.base import Absent, absent
+from edgeprof.dashboards.report.figures.base import Absent
 from edgeprof.dashboards.report.figures.series import Series, line
 from edgeprof.dashboards.report.figures.timeline.row import Row
 from edgeprof.dashboards.report.theme import BLUE, PURPLE, VERMILLION

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 from edgeprof.dashboards.report.figures.base import Absent
 from edgeprof.dashboards.report.figures.series import Series
@@ -34,5 +34,5 @@ class Row:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-RowBuilder = Callable[["RunData"], Union[Row, Absent, None]]
+RowBuilder = Callable[["RunData"], Row | Absent | None]
 """None: the row has no place in this run's report (a sensor that few machines have)."""

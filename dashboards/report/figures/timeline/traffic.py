@@ -21,7 +21,7 @@ DEVICES = 4
 _PARTITION = re.compile(r"p?\d+")
 _DEVICE_COLOURS = (ORANGE, PURPLE, GREEN, GREY)
 _NETWORK = "Network file systems pass the block layer by: their traffic is not in here."
-_BLKIO = "Control groups of version 1 leave out buffered writes: the kernel writes them back later, for nobody in particular."
+_BLKIO = "Control groups of version 1 leave out buffered writes: the kernel writes them back later, on no account."
 _PROCESS_WRITES = "A process is charged for a buffered write when it dirties the page, not when the device is written."
 
 
@@ -77,7 +77,7 @@ def devices(data: RunData, way: str) -> list[Series]:
     found.sort(key=lambda item: -item[0])
     return [
         Series(clean(name), moments, rates, "bytes/s", colour)
-        for (_, name, moments, rates), colour in zip(found[:DEVICES], _DEVICE_COLOURS)
+        for (_, name, moments, rates), colour in zip(found[:DEVICES], _DEVICE_COLOURS, strict=False)
     ]
 
 
