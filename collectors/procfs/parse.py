@@ -179,6 +179,7 @@ _STAT = {
     "num_threads": 17,
     "start_time": 19,
     "vsize": 20,
+    "rss": 21,
 }
 """Positions after the command's closing parenthesis: field 3 of proc_pid_stat(5) is 0."""
 _IO = ("rchar", "wchar", "syscr", "syscw", "read_bytes", "write_bytes", "cancelled_write_bytes")
