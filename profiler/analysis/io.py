@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from edgeprof.profiler.analysis.data import RunData, Value, equals, floats, has_column, missing, texts
-from edgeprof.profiler.analysis.processes import SHORT_LIVED, counter_sum
+from edgeprof.profiler.analysis.processes import SHORT_LIVED, waited_total
 
 STACKED = re.compile(r"(loop|dm-|md|bcache)\d")
 """Names of devices that pass requests on to a device below, which then counts the same bytes again."""
@@ -22,9 +22,9 @@ def _process_total(data: RunData, column: str) -> tuple[float, int] | None:
     table = data.table("process")
     if table is None or not has_column(table, column):
         return None
-    series = counter_sum(table, column, data.start_ns)
+    total = waited_total(table, column, data.start_ns)
     known = table.filter(table[column].is_valid())
-    return float(series.values[-1]), len(known["pid"].unique())
+    return (total, len(known["pid"].unique())) if total is not None else None
 
 
 def app_read_bytes(data: RunData) -> Value:

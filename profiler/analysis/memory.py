@@ -59,7 +59,7 @@ def _faults(data: RunData, major: bool) -> Value:
     if waited is not None and waited >= (own or 0.0):
         return Value(waited, WAITED)
     if own is None:
-        return missing(data.why_absent("process"))
+        return missing("the faults of the run's processes were not read" if table else data.why_absent("process"))
     return Value(own, f"{column} of the run's processes; {SHORT_LIVED}")
 
 

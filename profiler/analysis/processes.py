@@ -77,6 +77,33 @@ def counter_sum(table: pa.Table, column: str, start_ns: int | None) -> Series:
     return _sum(table, column, start_ns=start_ns, leave=False)
 
 
+def waited_total(table: pa.Table, column: str, start_ns: int | None) -> float | None:
+    """Total of a counter of /proc/PID/io over the run's processes, each byte counted once.
+
+    When a process is waited for, the kernel adds its counters to its parent's (``wait_task_zombie`` adds
+    ``signal->ioac``).  So a process whose parent was still seen after its own end is already in the parent's figure
+    and is left out; None when no process has the counter.
+    """
+    at, keys, values = times(table), process_keys(table), floats(table, column)
+    known = ~np.isnan(values)
+    if not known.any():
+        return None
+    order = np.lexsort((at[known], keys[known]))
+    key, when, value = keys[known][order], at[known][order], values[known][order]
+    pid, parent = (floats(table, name)[known][order] for name in ("pid", "ppid"))
+    last = np.r_[key[1:] != key[:-1], True]
+    first = np.r_[True, last[:-1]]
+    base = np.where((when <= start_ns) & first, value, 0.0)[first] if start_ns is not None else np.zeros(last.sum())
+    seen_last = {int(owner): int(end) for owner, end in zip(pid[last], when[last], strict=True)}
+    included = np.array(
+        [
+            not np.isnan(mother) and seen_last.get(int(mother), -1) > end
+            for mother, end in zip(parent[last], when[last], strict=True)
+        ]
+    )
+    return float((np.clip(value[last] - base, 0, None))[~included].sum())
+
+
 def _sum(table: pa.Table, column: str, start_ns: int | None, leave: bool) -> Series:
     at, keys = times(table), process_keys(table)
     values = floats(table, column)

@@ -122,7 +122,7 @@ def _input(seen: Symptoms) -> Finding | None:
     else:
         evidence.append("Neither storage nor the loading processes' CPU use explains the wait by itself.")
         advice = ("Try more DataLoader workers or a larger prefetch factor, and see whether the wait shrinks.",)
-    return Finding("input", stall, tuple(evidence), advice, strong=stall >= CLEAR_STALL or len(evidence) > 1)
+    return Finding("input", stall, tuple(evidence), advice, strong=stall >= CLEAR_STALL or bool(storage or preparing))
 
 
 _STORAGE_ADVICE = (
