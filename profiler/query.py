@@ -106,7 +106,7 @@ class Dataset:
                 raise QueryFailed(f"give one statement, not {len(statements) or 'none'}")
             if statements[0].type != duckdb.StatementType.SELECT:
                 raise QueryFailed("only SELECT statements are run; the data cannot be changed from here")
-            return self._connection.execute(statements[0]).to_arrow_table()
+            return self._connection.sql(sql).to_arrow_table()
         except duckdb.Error as error:
             raise QueryFailed(first_line(error)) from None
 

@@ -39,7 +39,7 @@ def command(runs: tuple[str, ...], folder: Path | None, as_json: bool) -> None:
 
 
 def _print(result: dict[str, Any], console: Console) -> None:
-    labels = [str(run["id"]).rsplit("-", 1)[-1] for run in result["runs"]]
+    labels = [Path(run["path"]).name.rsplit("-", 1)[-1] for run in result["runs"]]
     for label, run in zip(labels, result["runs"], strict=True):
         click.echo(f"{plain(label)}: {plain(run['name'])} ({plain(run['path'])})")
     headings = ["metric", labels[0]]

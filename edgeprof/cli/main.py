@@ -142,7 +142,7 @@ def _one_line(text: str) -> str:
 
 def _sentence(text: str) -> str:
     """Click's messages as the first part of one of ours."""
-    text = text.strip().rstrip(".")
+    text = text.strip().rstrip(".?").replace(". Did you mean", ", did you mean")
     return text[:1].lower() + text[1:] if text[1:2].islower() else text
 
 

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
     from edgeprof.profiler.run import Run
 
-PIPE_WIDTH = 200
+PIPE_WIDTH = 1000
 """Columns of a table that goes to a file or a pipe, where no terminal tells a width."""
+
+TEXT_WIDTH = 120
+"""Sentences are wrapped at the terminal's width, and here at most."""
 
 UNTOLD_VERDICT = {
     "bound_by": "unknown",
@@ -65,9 +68,16 @@ def make_console() -> Console:
     return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
+_SPACES = "\u00a0\u2009\u202f"  # no-break and thin spaces, which Python does not call printable
+
+
 def plain(text: object) -> str:
     """Text from a run without what could steer a terminal: control characters become their escapes."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in str(text))
+    escaped = (char.encode("unicode_escape").decode("ascii") for char in str(text))
+    return "".join(
+        char if char.isprintable() or char in _SPACES else escape
+        for char, escape in zip(str(text), escaped, strict=True)
+    )
 
 
 def make_table(headings: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[int] = ()) -> Table:
@@ -149,10 +159,14 @@ def _heading(title: str, console: Console) -> None:
 
 
 def _bullets(lines: Iterable[object], console: Console) -> None:
-    from rich.padding import Padding
+    import textwrap
 
+    width = min(console.width, TEXT_WIDTH)
     for line in lines:
-        console.print(Padding(_text(f"- {line}"), (0, 0, 0, 2)))
+        text = textwrap.fill(
+            plain(line), width, initial_indent="  - ", subsequent_indent="    ", break_on_hyphens=False
+        )
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_head(info: Mapping[str, Any], console: Console) -> None:
@@ -242,4 +256,4 @@ def _print_overhead(overhead: Mapping[str, Any], metrics: Mapping[str, Mapping[s
     ]
     if (overhead.get("budget") or {}).get("kept") is False:
         parts.append("its CPU budget was exceeded")
-    console.print(_text("  " + ", ".join(parts)))
+    _bullets([", ".join(parts)], console)

@@ -71,9 +71,22 @@ def _print_table(result: pa.Table) -> None:
     shown = result.slice(0, SHOWN_ROWS)
     rows = list(zip(*(column.to_pylist() for column in shown.columns), strict=True)) if result.num_columns else []
     right = [number for number, field in enumerate(result.schema) if _is_number(field.type)]
-    make_console().print(make_table(result.column_names, rows, right=right))
+    console, table = make_console(), make_table(result.column_names, rows, right=right)
+    if console.measure(table).maximum <= console.width:
+        console.print(table)
+    else:
+        _print_records(result.column_names, rows)
     if result.num_rows > SHOWN_ROWS:
         click.echo(f"{result.num_rows - SHOWN_ROWS} more rows; --csv or --json print all")
+
+
+def _print_records(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Rows that are too wide for the terminal, one column a line."""
+    width = max(map(len, names))
+    for number, row in enumerate(rows):
+        click.echo(f"row {number + 1}")
+        for name, value in zip(names, row, strict=True):
+            click.echo(f"  {plain(name):<{width}}  {'-' if value is None else plain(value)}")
 
 
 def _is_number(kind: pa.DataType) -> bool:
