@@ -1,0 +1,190 @@
+"""Turns a captured block trace into the table ``block_io``; see docs/block.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from edgeprof.collectors.block import actions as act
+from edgeprof.collectors.block import blk_tracer, blktrace, trace_events
+from edgeprof.collectors.block.actions import NO_NAME, NO_SECTOR, Actions, Int32
+from edgeprof.collectors.block.capture_places import EXTENT
+from edgeprof.collectors.block.encoding import encode, text
+from edgeprof.collectors.block.kinds import OPERATIONS
+from edgeprof.collectors.block.owner import Extents, owners
+from edgeprof.collectors.block.requests import Requests, pair
+from edgeprof.collectors.parsing import Parsed, RunFacts, read_raw
+from edgeprof.collectors.schema import empty, table
+from edgeprof.collectors.tracefs.events import Trace, read_trace
+from edgeprof.collectors.tracefs.tasks import OWNERS
+
+
+def parse(raw: Path, facts: RunFacts) -> Parsed:
+    """Read what the block collector captured, whichever back end it used."""
+    folder = raw / "block"
+    about = _json(folder / "about.json")
+    backend = about.get("backend", "tracefs")
+    parsed = Parsed({"block_io": empty("block_io")})
+    if backend == "blktrace":
+        recording = blktrace.read(_blktrace_files(folder))
+        parsed.notes.extend(recording.notes)
+        actions = recording.actions(recording.shift_to_monotonic(facts.realtime_to_monotonic()))
+        parsed.lost = _blktrace_lost(folder)
+        trace = Trace()
+    else:
+        trace = read_trace(folder / "blk" if backend == "blk" else raw)
+        parsed.notes.extend(trace.notes)
+        parsed.lost = trace.lost
+        actions = blk_tracer.actions_of(trace) if backend == "blk" else trace_events.actions_of(trace, _disks(about))
+    parsed.notes.extend(_window_notes(trace, facts))
+    if len(actions):
+        parsed.tables["block_io"] = _table(actions, trace, about, folder, facts, parsed.lost != 0)
+    return parsed
+
+
+def _table(
+    actions: Actions, trace: Trace, about: Mapping[str, Any], folder: Path, facts: RunFacts, lost: bool
+) -> pa.Table:
+    requests = pair(actions, lossy=lost or trace.windows is not None)
+    end = _json(folder / "end.json")
+    tasks = trace.tasks
+    if not tasks.kernel:  # blktrace's files know no tasks
+        tasks = replace(tasks, kernel=frozenset(_numbers(end.get("kernel_tasks"))))
+    processes = {**_saved_processes(folder), **tasks.processes()}
+    owner = owners(requests, tasks, facts, processes, _extents(folder))
+    return to_table(requests, owner, device_names(facts.host, about, end))
+
+
+def to_table(requests: Requests, owner: Int32, names: Mapping[int, str]) -> pa.Table:
+    """Requests as the table ``block_io``; ``names`` gives a device's name by its number."""
+    device_codes, devices = encode(requests.dev.astype(np.uint64))
+    found = [names.get(dev, f"{dev >> 20 & 0xFFF}:{dev & 0xFFFFF}") for dev in requests.dev[devices].tolist()]
+    flag_codes, flags = encode(requests.rwbs)
+    comm_known = requests.has_asker & (requests.comm != NO_NAME)
+    return table(
+        "block_io",
+        {
+            "queued_ns": pa.array(requests.queued, mask=~requests.has_queued),
+            "inserted_ns": pa.array(requests.inserted, mask=~requests.has_inserted),
+            "issued_ns": pa.array(requests.issued, mask=~requests.has_issued),
+            "completed_ns": pa.array(requests.completed, mask=~requests.has_completed),
+            "dev": requests.dev,
+            "device": _dictionary(device_codes, found),
+            "sector": pa.array(requests.sector, mask=requests.sector == NO_SECTOR),
+            "bytes": requests.length,
+            "op": _dictionary(requests.kind.astype(np.int32), list(OPERATIONS)),
+            "flags": _dictionary(flag_codes, [text(int(requests.rwbs[at])) for at in flags]),
+            "pid": pa.array(requests.pid, mask=~requests.has_asker),
+            "comm": _dictionary(
+                requests.comm, [name.decode("utf-8", "replace") for name in requests.names], ~comm_known
+            ),
+            "error": pa.array(-requests.error, mask=~requests.has_completed),
+            "owner": _dictionary(owner, list(OWNERS)),
+        },
+    )
+
+
+def _dictionary(codes: Int32, values: list[str], missing: act.Mask | None = None) -> pa.DictionaryArray:
+    """Codes and texts as an Arrow dictionary whose values are distinct."""
+    distinct = {value: number for number, value in enumerate(dict.fromkeys(values))}
+    renumber = np.array([distinct[value] for value in values] or [0], np.int32)
+    indices = pa.array(renumber[codes], mask=missing)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(list(distinct) or [""], pa.string()))
+
+
+def device_names(*facts: Mapping[str, Any]) -> dict[int, str]:
+    """Device number -> name: ``devices`` of several facts, by ``major:minor``; the first that knows it counts."""
+    names: dict[int, str] = {}
+    for known in (item.get("devices") for item in facts[::-1]):
+        for number, details in known.items() if isinstance(known, Mapping) else ():
+            dev = _dev(number)
+            if dev is not None and isinstance(details, Mapping) and isinstance(details.get("name"), str):
+                names[dev] = details["name"]
+    return names
+
+
+def _disks(about: Mapping[str, Any]) -> dict[int, int]:
+    known = about.get("devices")
+    disks: dict[int, int] = {}
+    for number, details in known.items() if isinstance(known, Mapping) else ():
+        dev, disk = _dev(number), _dev(details.get("disk")) if isinstance(details, Mapping) else None
+        if dev is not None and disk is not None:
+            disks[dev] = disk
+    return disks
+
+
+def _dev(text: object) -> int | None:
+    major, separator, minor = str(text).partition(":")
+    if not separator or not (major.isdecimal() and minor.isdecimal() and len(major) < 5 and len(minor) < 8):
+        return None
+    return int(major) << 20 | int(minor)
+
+
+def _numbers(values: object) -> list[int]:
+    return [value for value in values if isinstance(value, int)] if isinstance(values, list) else []
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(read_raw(path))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _extents(folder: Path) -> Extents:
+    try:
+        content = read_raw(folder / "extents.bin")
+    except OSError:
+        return Extents.of([])
+    return Extents.of(EXTENT.iter_unpack(content[: len(content) // EXTENT.size * EXTENT.size]))
+
+
+def _saved_processes(folder: Path) -> dict[int, int]:
+    """Thread -> process, as tracefs' saved_tgids gives them."""
+    try:
+        content = read_raw(folder / "saved_tgids")
+    except OSError:
+        return {}
+    pairs = (line.split() for line in content.splitlines())
+    return {int(pair[0]): int(pair[1]) for pair in pairs if len(pair) == 2 and all(map(_is_pid, pair))}
+
+
+def _is_pid(text: bytes) -> bool:
+    return text.isdigit() and len(text) < 10
+
+
+def _blktrace_files(folder: Path) -> list[tuple[str, bytes]]:
+    names = {path.name.removesuffix(".zst") for path in folder.glob("*.blktrace.*")}
+    files = []
+    for name in sorted(names):
+        try:
+            files.append((name, read_raw(folder / name)))
+        except OSError:
+            continue
+    return files
+
+
+def _blktrace_lost(folder: Path) -> int | None:
+    """Records that blktrace says the kernel dropped; None where it did not come to say it."""
+    dropped = _json(folder / "end.json").get("dropped")
+    return dropped if isinstance(dropped, int) else None
+
+
+def _window_notes(trace: Trace, facts: RunFacts) -> list[str]:
+    if not trace.windows:
+        return []
+    begin = min(window[0] for window in trace.windows)
+    end = max([window[1] for window in trace.windows] + [facts.end_ns or 0])
+    watched = sum((stop or end) - start for start, stop in trace.windows)
+    share = 100 * watched / max(end - begin, 1)
+    return [
+        f"block requests were captured {share:.0f} % of the time, in {len(trace.windows)} windows, to keep within the "
+        "budget: counts and bytes are those of the windows"
+    ]
