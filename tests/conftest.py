@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -35,9 +36,16 @@ def missing_browser() -> str | None:
     """Why tests marked ``browser`` cannot run here; None when they can."""
     if find_spec("playwright") is None:
         return "no playwright here: make install"
-    if not any(map(find_tool, ("chromium", "chromium-browser", "google-chrome"))):
-        return "no Chromium here: apt-get install chromium"
+    if find_chromium() is None:
+        return "no Chromium here: apt-get install chromium, or .venv/bin/playwright install --with-deps chromium"
     return None
+
+
+def find_chromium() -> str | None:
+    """The browser to use: ``EDGEPROF_CHROMIUM``, the system's, or Playwright's own (Ubuntu's is a snap)."""
+    chosen = os.environ.get("EDGEPROF_CHROMIUM") or find_tool("chromium") or find_tool("google-chrome")
+    downloaded = Path.home().glob(".cache/ms-playwright/chromium-*/chrome-linux*/chrome")
+    return chosen or next((str(path) for path in sorted(downloaded)), None)
 
 
 def find_tool(name: str) -> str | None:
@@ -50,6 +58,10 @@ MISSING: dict[str, Callable[[], str | None]] = {
     "guest": missing_guest,
     "browser": missing_browser,
 }
+
+
+if chromium := find_chromium():
+    os.environ.setdefault("EDGEPROF_CHROMIUM", chromium)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.source_tree import FOLDERS, ROOT, project_modules
+from tests.source_tree import FOLDERS, ROOT, project_imports, project_modules
 
 NOT_PYTHON = (".json", ".css", ".js", ".html", "py.typed")
 
@@ -30,8 +32,6 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]
 
 def copy_sources(target: Path) -> None:
     """Copy the project without build outputs, links as links, so that a build here cannot disturb the checkout."""
-    import shutil
-
     leave = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*", "build", "dist", "edgeprof-runs", "tests")
     shutil.copytree(ROOT, target, symlinks=True, ignore=leave, dirs_exist_ok=True)
 
@@ -54,6 +54,22 @@ def test_the_wheel_holds_every_module_and_data_file(distributions: tuple[Path, P
     with zipfile.ZipFile(distributions[1]) as wheel:
         names = set(wheel.namelist())
     assert expected_files() - names == set()
+
+
+def test_every_imported_package_is_declared(distributions: tuple[Path, Path]) -> None:
+    with zipfile.ZipFile(distributions[1]) as wheel:
+        metadata = wheel.read(next(name for name in wheel.namelist() if name.endswith("/METADATA"))).decode()
+    declared = {name.lower() for name in re.findall(r"^Requires-Dist: ([\w-]+)", metadata, re.MULTILINE)}
+    ours = {*sys.stdlib_module_names, "edgeprof", "sitecustomize"}
+    imported = {
+        item.name.partition(".")[0]
+        for found in project_imports(project_modules()).values()
+        for item in found
+        if not item.typing_only
+    }
+    foreign = {name for name in imported - ours if not name.startswith("_edgeprof")}
+    named_otherwise = {"PIL": "pillow", "pynvml": "nvidia-ml-py", "sklearn": "scikit-learn"}
+    assert {named_otherwise.get(name, name) for name in foreign} - declared == set()
 
 
 def test_the_wheel_holds_nothing_outside_the_package(distributions: tuple[Path, Path]) -> None:
