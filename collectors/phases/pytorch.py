@@ -29,18 +29,34 @@ def _arm_shutdown() -> None:
     atexit.register(_shutdown)
 
 
-_tracker = Tracker(_arm_shutdown)
+class _State:
+    """What the wrappers reach at run time.
+
+    They hold this object itself, not the module's globals: wrapped methods are still called, from ``__del__``,
+    when Python has already emptied the modules.
+    """
+
+    def __init__(self) -> None:
+        self.tracker = Tracker(_arm_shutdown)
+        self.compiling: Callable[[], bool] = _never  # torch.compile traces now and must see through the wrappers
+
+
+def _never() -> bool:
+    return False
+
+
+_state = _State()
 
 
 def import_begins() -> None:
     """``import torch`` starts."""
-    _tracker.begin_startup()
-    _tracker.begin("import")
+    _state.tracker.begin_startup()
+    _state.tracker.begin("import")
 
 
 def import_ends() -> None:
     """``import torch`` is over."""
-    _tracker.end("import")
+    _state.tracker.end("import")
 
 
 def loaded(name: str, module: Any) -> None:
@@ -53,33 +69,25 @@ def loaded(name: str, module: Any) -> None:
 
 def timed(phase: str, original: Callable[..., Any]) -> Callable[..., Any]:
     """The function, with its run time recorded as a phase."""
+    state = _state
 
     @functools.wraps(original)
     def wrapper(*arguments: Any, **named: Any) -> Any:
-        if _compiling():
+        if state.compiling():
             return original(*arguments, **named)
-        _tracker.begin(phase)
+        state.tracker.begin(phase)
         try:
             return original(*arguments, **named)
         finally:
-            _tracker.end(phase)
+            state.tracker.end(phase)
 
     return wrapper
 
 
-def _never() -> bool:
-    return False
-
-
-_compiling: Callable[[], bool] = _never
-"""True while torch.compile traces the code: it must see straight through our wrappers."""
-
-
 def _install_torch(torch: Any) -> None:
-    global _compiling
     compiler = getattr(torch, "compiler", None)
-    _compiling = getattr(compiler, "is_compiling", _never)
-    _tracker.facts["framework"] = {"name": "torch", "version": str(torch.__version__)}
+    _state.compiling = getattr(compiler, "is_compiling", _never)
+    _state.tracker.facts["framework"] = {"name": "torch", "version": str(torch.__version__)}
     _arm_shutdown()
     os.register_at_fork(after_in_child=_after_fork)
     torch.nn.Module.__call__ = _module_call(torch, torch.nn.Module.__call__)
@@ -104,32 +112,37 @@ def install_transfers(torch: Any) -> None:
 
 
 def _transfer(original: Callable[..., Any]) -> Callable[..., Any]:
+    state = _state
+
     @functools.wraps(original)
     def wrapper(self: Any, *arguments: Any, **named: Any) -> Any:
-        if _compiling() or getattr(_tracker.local, "module", None) is not None:
+        if state.compiling() or getattr(state.tracker.local, "module", None) is not None:
             return original(self, *arguments, **named)
         begin_ns = time.monotonic_ns()
         result = original(self, *arguments, **named)
         if not self.is_cpu or not getattr(result, "is_cpu", True):
-            _tracker.record(recorder.BEGIN, "transfer", time_ns=begin_ns)
-            _tracker.record(recorder.END, "transfer")
+            state.tracker.record(recorder.BEGIN, "transfer", time_ns=begin_ns)
+            state.tracker.record(recorder.END, "transfer")
         return result
 
     return wrapper
 
 
 def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
+    state = _state
+
     @functools.wraps(original)
     def backward(*arguments: Any, **named: Any) -> Any:
-        if _compiling():
+        if state.compiling():
             return original(*arguments, **named)
-        tracker = _tracker
+        tracker = state.tracker
+        outer = getattr(tracker.local, "backward", False)  # re-entrant checkpointing runs one within another
         tracker.begin("backward")
         tracker.local.backward = True
         try:
             return original(*arguments, **named)
         finally:
-            tracker.local.backward = False
+            tracker.local.backward = outer
             tracker.end("backward")
 
     return backward
@@ -137,13 +150,13 @@ def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _module_call(torch: Any, original: Callable[..., Any]) -> Callable[..., Any]:
     """`Module.__call__` that records the outermost module's call as ``forward``, a loss function's as ``loss``."""
-    loss = torch.nn.modules.loss._Loss
+    state, loss = _state, torch.nn.modules.loss._Loss
 
     @functools.wraps(original)
     def __call__(self: Any, *arguments: Any, **named: Any) -> Any:  # noqa: N807
-        tracker = _tracker
+        tracker = state.tracker
         local = tracker.local
-        if _compiling() or getattr(local, "module", None) is not None:
+        if state.compiling() or getattr(local, "module", None) is not None:
             return original(self, *arguments, **named)
         local.module = self
         name = "loss" if isinstance(self, loss) else "forward"
@@ -187,13 +200,15 @@ def _after_inference(tracker: Tracker, arguments: Any, begin_ns: int) -> None:
 
 
 def _install_optimizer(module: Any) -> None:
+    state = _state
+
     def before(optimizer: Any, arguments: Any, named: Any) -> None:
-        if not _compiling():
-            _tracker.optimizer_begins(optimizer)
+        if not state.compiling():
+            state.tracker.optimizer_begins(optimizer)
 
     def after(optimizer: Any, arguments: Any, named: Any) -> None:
-        if not _compiling():
-            _tracker.optimizer_ends(optimizer)
+        if not state.compiling():
+            state.tracker.optimizer_ends(optimizer)
 
     module.Optimizer.zero_grad = timed("zero_grad", module.Optimizer.zero_grad)
     if hasattr(module, "register_optimizer_step_pre_hook"):
@@ -214,7 +229,7 @@ def _wrap_steps(base: Any, before: Callable[..., None], after: Callable[..., Non
             try:
                 result = step(self, *arguments, **named)
             except BaseException:
-                _tracker.drop_optimizers()
+                _state.tracker.drop_optimizers()
                 raise
             after(self, arguments, named)
             return result
@@ -242,9 +257,11 @@ def _install_dataloader(module: Any) -> None:
 
 
 def _loader_iter(original: Callable[..., Any]) -> Callable[..., Any]:
+    state = _state
+
     @functools.wraps(original)
     def __iter__(self: Any) -> Any:  # noqa: N807
-        tracker = _tracker
+        tracker = state.tracker
         workers = getattr(self, "num_workers", 0)
         name = "workers" if workers else "load"
         tracker.begin(name)
@@ -265,9 +282,11 @@ def _loader_iter(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _loader_next(original: Callable[..., Any]) -> Callable[..., Any]:
+    state = _state
+
     @functools.wraps(original)
     def __next__(self: Any) -> Any:  # noqa: N807
-        tracker = _tracker
+        tracker = state.tracker
         tracker.load_begins()
         try:
             batch = original(self)
@@ -289,9 +308,11 @@ def _install_fetch(module: Any) -> None:
 
 
 def _fetch(original: Callable[..., Any]) -> Callable[..., Any]:
+    state = _state
+
     @functools.wraps(original)
     def fetch(self: Any, *arguments: Any, **named: Any) -> Any:
-        tracker = _tracker
+        tracker = state.tracker
         if not tracker.worker and not _become_worker(tracker):
             return original(self, *arguments, **named)  # in the main process this is part of "load"
         tracker.begin("fetch")
@@ -323,18 +344,17 @@ _INSTALLERS: Dict[str, Callable[[Any], None]] = {
 
 
 def _after_fork() -> None:
-    global _tracker
-    facts = _tracker.facts
-    _tracker = Tracker(_arm_shutdown)
-    _tracker.facts["framework"] = facts.get("framework")
+    before = _state.tracker
+    _state.tracker = Tracker(_arm_shutdown)
+    _state.tracker.facts["framework"] = before.facts.get("framework")
 
 
 def _shutdown() -> None:
     """Python begins to shut down: the phase ``shutdown`` lasts until the process is gone."""
     try:
-        if _tracker.starting:
-            _tracker.end_startup()
-        _tracker.record(recorder.BEGIN, "shutdown", tid=os.getpid())
-        _tracker.write_facts()
+        if _state.tracker.starting:
+            _state.tracker.end_startup()
+        _state.tracker.record(recorder.BEGIN, "shutdown", tid=os.getpid())
+        _state.tracker.write_facts()
     except Exception as error:
         failed("at exit", error)

@@ -13,12 +13,14 @@ else:  # loaded by path, in a Python that may not have edgeprof
 
 
 _NAN = float("nan")
-_ACTIVITY = frozenset(("load", "workers", "fetch", "forward", "loss", "backward", "optimizer"))
-"""The first of these ends start-up."""
 
 
 class Tracker:
     """What the hooks of one process must remember between calls; a forked child gets a fresh one."""
+
+    activities = frozenset(("load", "workers", "fetch", "forward", "loss", "backward", "optimizer"))
+    """The first of these ends start-up."""
+    begin_kind, end_kind = recorder.BEGIN, recorder.END
 
     def __init__(self, started: Optional[Callable[[], None]] = None) -> None:
         self.started = started  # called once, when start-up is over
@@ -28,6 +30,7 @@ class Tracker:
         self.loads = 0
         self.load_ns = 0  # begin of the latest load
         self.batch: Optional[float] = None  # samples of the latest batch, until a training forward takes it
+        self.batch_size = _NAN  # samples of the latest batch
         self.unseen = False  # the latest batch has not been through any forward
         self.loader: Optional[Dict[str, Any]] = None
         self.step_start = 0
@@ -42,17 +45,23 @@ class Tracker:
         self.facts_written = False
 
     def record(self, kind: int, name: str, value: float = _NAN, time_ns: int = 0, tid: int = 0) -> None:
-        writer = recorder.writer()
-        if writer is not None:
-            writer.record(kind, name, value, time_ns, tid)
+        """Store a record; never raises an Exception, not even when Python has emptied our module at its end."""
+        try:
+            writer = recorder.writer()
+            if writer is not None:
+                writer.record(kind, name, value, time_ns, tid)
+        except Exception:  # noqa: S110  (there is no one left to tell)
+            pass
 
     def begin(self, name: str) -> None:
-        if self.starting and name in _ACTIVITY:
+        """A phase begins on the calling thread."""
+        if self.starting and name in self.activities:
             self.end_startup()
-        self.record(recorder.BEGIN, name)
+        self.record(self.begin_kind, name)
 
     def end(self, name: str) -> None:
-        self.record(recorder.END, name)
+        """A phase of the calling thread ends."""
+        self.record(self.end_kind, name)
 
     def begin_startup(self) -> None:
         """Date the phase ``startup`` back to the process's start; it belongs to the main thread."""
@@ -78,7 +87,7 @@ class Tracker:
     def batch_loaded(self, batch: Any, loader: Optional[Dict[str, Any]]) -> None:
         self.loads += 1
         size = samples_of(batch)
-        self.batch = _NAN if size is None else size
+        self.batch = self.batch_size = _NAN if size is None else size
         self.unseen = True
         self.loader = loader
 
@@ -142,7 +151,7 @@ class Tracker:
         if self.loads and not self.unseen:
             self.record(recorder.STEP, "infer+")
             return
-        samples: Optional[float] = self.batch if self.loads else samples_of(arguments)
+        samples: Optional[float] = self.batch_size if self.loads else samples_of(arguments)
         self.record(recorder.STEP_BEGIN, "infer", time_ns=self.load_ns if self.loads else begin_ns)
         self.record(recorder.STEP, "infer", _NAN if samples is None else samples)
         self.facts.setdefault("lifecycle", "infer")
