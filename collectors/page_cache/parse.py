@@ -97,7 +97,8 @@ def columns_of(trace: Trace) -> dict[str, npt.NDArray[Any]]:
 
 def _pages(events: EventColumns, how: str) -> Ints:
     if how == "order" and "order" in events.names:
-        return np.left_shift(np.int64(1), np.minimum(events.field("order").astype(np.int64), MAX_ORDER))
+        order: Ints = np.minimum(events.field("order").astype(np.int64), MAX_ORDER)
+        return np.left_shift(np.ones_like(order), order)
     if how == "last" and "last_index" in events.names:
         return np.maximum(events.field("last_index").astype(np.int64) - events.field("index").astype(np.int64) + 1, 0)
     if how in events.names:

@@ -114,7 +114,7 @@ class EventColumns:
             texts = self._dynamic(item)
             codes, distinct = _encode(texts.view(f"V{texts.dtype.itemsize}"), texts.dtype.itemsize)
         # What stands behind the NUL is left over from older records: the same text may have come more than once.
-        cut = np.array([value.split(b"\0", 1)[0] for value in distinct], f"S{max(item.size, 1)}")
+        cut = np.array([value.split(b"\0", 1)[0] for value in distinct] or [b""], np.bytes_)
         values, inverse = np.unique(cut, return_inverse=True)
         return inverse.astype(np.int32)[codes], values
 

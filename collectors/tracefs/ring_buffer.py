@@ -108,8 +108,9 @@ def _page_headers(data: npt.NDArray[np.uint8], layout: PageLayout) -> _Pages:
     flags = commit.astype(np.uint64)
     length = (flags & np.uint64(MISSED_STORED - 1)).astype(np.int64)
     sound = (length <= size - layout.data_offset) & (time < np.uint64(1 << 63))
-    if layout.commit_size == 8:
-        sound &= flags < np.uint64(1 << 32)
+    if layout.commit_size == 8:  # the flag of missed events is the sign of an int, and may be extended to the long
+        high = flags >> np.uint64(32)
+        sound &= (high == 0) | (high == np.uint64(0xFFFFFFFF))
     end = np.minimum(np.where(sound, start + length, start), len(data))
     lost, unknown = _missed(data, layout, flags, end, sound & (start + length <= len(data)))
     return _Pages(start, end, time.astype(np.int64), lost, unknown, int(np.count_nonzero(~sound)))
