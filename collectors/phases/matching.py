@@ -179,8 +179,8 @@ def _step_starts(records: Records, bases: Array, step_begin: int, phase_begin: i
 
 
 def _first_phase(records: Records, process: int, phase_begin: int, before_ns: int) -> int:
+    low, high = np.searchsorted(records.process, [process, process + 1])
     outside = [code for code, name in enumerate(records.names) if name in ("startup", "import")]
-    at = np.flatnonzero((records.process == process) & (records.kind == phase_begin) & ~np.isin(records.name, outside))
-    times = records.time[at]
-    times = times[times <= before_ns]
-    return int(times.min()) if len(times) else -1
+    times, names = records.time[low:high], records.name[low:high]
+    begins = (records.kind[low:high] == phase_begin) & ~np.isin(names, outside) & (times <= before_ns)
+    return int(times[begins].min()) if begins.any() else -1
