@@ -90,9 +90,7 @@ def columns_of(trace: Trace) -> dict[str, npt.NDArray[Any]]:
     if not parts:
         return {name: np.empty(0, np.int64) for name in ("time_ns", "event", "pid", "pages", "dev", "inode", "index")}
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    keep = ~_repeated(columns)
-    del columns["nested"]
-    return {name: values[keep] for name, values in columns.items()}
+    return remove_repeated(columns)
 
 
 def _pages(events: EventColumns, how: str) -> Ints:
@@ -106,19 +104,20 @@ def _pages(events: EventColumns, how: str) -> Ints:
     return np.full(len(events), -1 if how == "none" else 1, np.int64)
 
 
-def _repeated(columns: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
-    """Read-ahead counted twice: on a file system without large folios ra_order hands on to ra_unbounded."""
+def remove_repeated(columns: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """Count read-ahead once: on a file system without large folios page_cache_ra_order hands on to ra_unbounded.
+
+    ``columns`` has a column ``nested``, True for events of page_cache_ra_unbounded; the result is without it.
+    """
     rows = np.flatnonzero(columns["event"] == EVENTS.index("readahead"))
-    repeated = np.zeros(len(columns["event"]), np.bool_)
-    if len(rows) < 2 or not columns["nested"].any():
-        return repeated
     rows = rows[np.lexsort((columns["time_ns"][rows], columns["pid"][rows]))]
     before, after = rows[:-1], rows[1:]
     same = columns["nested"][after] & ~columns["nested"][before]
     for name in ("pid", "dev", "inode", "index"):
         same &= columns[name][before] == columns[name][after]
-    repeated[after[same]] = True
-    return repeated
+    keep = np.ones(len(columns["event"]), np.bool_)
+    keep[before[same]] = False  # the second one is cut at the file's end
+    return {name: values[keep] for name, values in columns.items() if name != "nested"}
 
 
 def in_order(columns: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
