@@ -59,7 +59,8 @@ class Dataset:
     def _open(self) -> None:
         files = table_files(self._entries)
         connection = self._connection
-        allowed = [str(file) for paths in files.values() for file in paths]
+        # Each as itself, and as the pattern that means only itself: DuckDB checks the text that it is given, too.
+        allowed = [text for paths in files.values() for path in paths for text in (str(path), _unglobbed(path))]
         connection.execute(f"set allowed_paths = [{', '.join(map(_literal, allowed))}]")
         connection.execute("set autoinstall_known_extensions = false")
         self._make_runs_table()

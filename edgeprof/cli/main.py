@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "_EDGEPROF_COMPLETE" in os.environ:
         cli.main(args, prog_name="edgeprof")
     try:
-        code = _invoke(args)
+        code = _invoke(list(args))  # click empties the list that it parses
         sys.stdout.flush()
         return code
     except BrokenPipeError:

@@ -72,7 +72,8 @@ def _print_table(result: pa.Table) -> None:
     rows = list(zip(*(column.to_pylist() for column in shown.columns), strict=True)) if result.num_columns else []
     right = [number for number, field in enumerate(result.schema) if _is_number(field.type)]
     console, table = make_console(), make_table(result.column_names, rows, right=right)
-    if console.measure(table).maximum <= console.width:
+    wanted = console.measure(table, options=console.options.update(max_width=1_000_000)).maximum
+    if wanted <= console.width:
         console.print(table)
     else:
         _print_records(result.column_names, rows)

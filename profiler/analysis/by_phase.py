@@ -38,10 +38,13 @@ def phase_metrics(data: RunData) -> Iterator[PhaseValue]:
     counters = _counters(data)
     levels = dict(_levels(data))
     for label, phase in enumerate(line.names):
+        begun = _starts(data, phase)
+        if not begun:
+            continue  # a phase of other processes only
         spans = line.seconds(label)
         total = float(spans.sum())
         yield PhaseValue("wall_time", "s", phase, Value(total, "time of the main thread with this phase innermost"))
-        yield PhaseValue("phase_count", "count", phase, Value(float(_starts(data, phase)), "phases of this name"))
+        yield PhaseValue("phase_count", "count", phase, Value(float(begun), "phases of this name"))
         yield from _block(data, phase)
         for name, (unit, series, how) in counters.items():
             value = _share_of_counter(line, label, spans, series, how)

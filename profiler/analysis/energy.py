@@ -72,14 +72,18 @@ def chosen_rails(found: list[Rail]) -> list[Rail]:
 
     Rails that contain others go before those that do not; of several that do, alike by
     name (package-0, package-1) are added, and the largest such group contains the others.
-    Two sources may measure the same rail, so only one source counts.
+    Two sources may measure the same rail, so only one source counts.  RAPL's dram domain
+    lies outside its package (Documentation/power/powercap/powercap.rst), so it is added.
     """
     pool = [rail for rail in found if rail.total] or found
     groups: dict[tuple[str, str], list[Rail]] = {}
     for rail in pool:
         stem = re.sub(r"[\d_:-]+$", "", rail.name) if rail.total else ""
         groups.setdefault((rail.source, stem), []).append(rail)
-    return max(groups.values(), key=lambda group: sum(rail.joules for rail in group), default=[])
+    best = max(groups.values(), key=lambda group: sum(rail.joules for rail in group), default=[])
+    if best and best[0].total and best[0].source == "rapl" and best[0].name != "psys":
+        best = best + [rail for rail in found if rail.source == "rapl" and rail.name.endswith("/dram")]
+    return best
 
 
 def energy(data: RunData) -> Value:

@@ -82,7 +82,7 @@ def step_time_p99(data: RunData) -> Value:
 
 
 def step_time_max(data: RunData) -> Value:
-    """Longest step."""
+    """Time of the longest step."""
     return _step_percentile(data, 100)
 
 

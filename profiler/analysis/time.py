@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from edgeprof.profiler.analysis.data import NS, RunData, Value, missing, times
-from edgeprof.profiler.analysis.timeline import main_phases, overlap
+from edgeprof.collectors.phases.parse import coverage
+from edgeprof.profiler.analysis.data import RunData, Value, missing
+from edgeprof.profiler.analysis.timeline import main_phases
 
 
 def wall_time(data: RunData) -> Value:
@@ -17,12 +16,11 @@ def wall_time(data: RunData) -> Value:
 
 
 def phase_coverage(data: RunData) -> Value:
-    """Share of the wall time that lies inside at least one phase of the main process."""
+    """Share of the wall time that lies inside at least one phase of the main process's main thread."""
     phases = main_phases(data)
     if phases is None:
         return missing(f"no phase was recorded: {data.why_absent('phases')}")
-    if data.start_ns is None or data.end_ns is None or data.seconds is None:
+    if data.start_ns is None or data.end_ns is None or not data.seconds:
         return missing("the run's start or end is not known")
-    window = np.array([data.start_ns]), np.array([data.end_ns])
-    covered = float(overlap(times(phases, "start_ns"), times(phases, "end_ns"), *window)[0]) * NS
-    return Value(min(covered / data.seconds, 1.0), "union of the main process's phases / time from exec to exit")
+    share = coverage(phases, data.start_ns, data.end_ns)
+    return Value(share, "union of phases of the main process's main thread / time from exec to exit")

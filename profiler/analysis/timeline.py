@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from edgeprof.collectors.phases.parse import assign_phase
 from edgeprof.profiler.analysis.data import NS, Floats, Ints, RunData, equals, times
 
 LOAD = "load"
@@ -63,35 +64,10 @@ def timeline(data: RunData) -> Timeline | None:
 def _build(phases: pa.Table | None) -> Timeline | None:
     if phases is None:
         return None
-    phases = _main_thread(phases)
-    names_column = phases["name"].cast(pa.string()).combine_chunks().dictionary_encode()
-    names = tuple(str(name) for name in names_column.dictionary.to_pylist())
-    codes = names_column.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    start, end = times(phases, "start_ns"), times(phases, "end_ns")
-    depth = phases["depth"].combine_chunks().to_numpy(zero_copy_only=False).astype(np.int64)
-    edges = np.unique(np.r_[start, end])
-    labels = np.full(max(len(edges) - 1, 0), -1, dtype=np.int64)
-    for level in np.unique(depth):  # deeper levels paint over the ones around them
-        chosen = np.flatnonzero(depth == level)
-        chosen = chosen[np.argsort(start[chosen], kind="stable")]
-        index = np.searchsorted(start[chosen], edges[:-1], side="right") - 1
-        row = chosen[np.clip(index, 0, None)]
-        inside = (index >= 0) & (edges[:-1] < end[row])
-        labels[inside] = codes[row[inside]]
-    return Timeline(edges, labels, names)
-
-
-def _main_thread(phases: pa.Table) -> pa.Table:
-    """The rows of one thread: the main thread, or the one with most phases."""
-    own = phases.filter(pc.fill_null(pc.equal(phases["pid"], phases["tid"]), False))
-    if own.num_rows:
-        return own
-    tids = phases["tid"].combine_chunks()
-    counts = pc.value_counts(tids).to_pylist()
-    if not counts:
-        return phases
-    busiest = max(counts, key=lambda item: int(item["counts"]))["values"]
-    return phases.filter(pc.fill_null(pc.equal(phases["tid"], busiest), False)) if busiest is not None else phases
+    edges = np.unique(np.r_[times(phases, "start_ns"), times(phases, "end_ns")])
+    inside = assign_phase(phases, edges[:-1])
+    labels: Ints = pc.fill_null(inside.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return Timeline(edges, labels, tuple(map(str, inside.dictionary.to_pylist())))
 
 
 def merge(start: Ints, end: Ints) -> tuple[Ints, Ints]:
