@@ -37,6 +37,8 @@ def replacing(path: Path) -> Iterator[Path]:
         os.fsync(descriptor)
         temporary.replace(path)
     except OSError as error:
+        if error.errno is None:  # not the system's refusal: Arrow says so of a damaged file that it reads
+            raise
         raise CannotWrite(path, error) from None
     finally:
         os.close(descriptor)

@@ -54,7 +54,7 @@ def export(run: Run, format: str, path: str | Path) -> Path:
 
     try:
         return exporter(run, Path(path))
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
         raise DamagedTable(run.path, str(error)) from None
 
 

@@ -103,9 +103,12 @@ def sample(n: int, limit: int, seed: int = 0) -> Ints:
     return np.sort(np.random.default_rng(seed).choice(n, limit, replace=False))
 
 
-def log_histogram(values: Floats, per_decade: int = 12) -> tuple[Floats, Ints]:
-    """Count positive values in bins of equal width on a log axis: edges and counts."""
-    values = values[np.isfinite(values) & (values > 0)]
+def log_histogram(values: Floats, per_decade: int = 12, least: float = 1e-12) -> tuple[Floats, Ints]:
+    """Count positive values in bins of equal width on a log axis: edges and counts.
+
+    A value below ``least`` counts in the lowest bin, so that damage in a table cannot ask for endless bins.
+    """
+    values = np.maximum(values[np.isfinite(values) & (values > 0)], least)
     if not len(values):
         return np.empty(0), np.empty(0, np.int64)
     low = np.floor(np.log10(values.min()) * per_decade)

@@ -49,11 +49,22 @@
     return value;
   }
 
+  // ... and the zoom, whether it came from the mouse or from a button
+  function keepRanges(shown, layout) {
+    Object.keys(shown).forEach(function (key) {
+      if (/^[xy]axis\d*$/.test(key) && shown[key].range && !shown[key].autorange) {
+        layout[key] = layout[key] || {};
+        layout[key].range = shown[key].range.slice();
+      }
+    });
+  }
+
   function render(plot) {
     var spec = read("spec-" + plot.getAttribute("data-figure"));
     if (dark()) { spec = recolour(spec); }
     spec.layout.template = dark() ? themes.dark : themes.light;
-    spec.layout.uirevision = "kept"; // a change of theme keeps the zoom
+    spec.layout.uirevision = "kept"; // a change of theme keeps what was hidden by its legend
+    keepRanges(plot.layout || {}, spec.layout);
     spec.layout.autosize = true;
     return Plotly.react(plot, spec.data, spec.layout, {
       responsive: true,
@@ -66,6 +77,7 @@
   function drawNext() {
     var plot = plots[drawn.length];
     if (!plot) {
+      root.setAttribute("data-drawn-at", String(window.performance.now()));
       root.setAttribute("data-drawn", "all");
       return;
     }

@@ -13,23 +13,23 @@ from __future__ import annotations
 from typing import Any
 
 LIGHT = {
-    "blue": "#0072b2",
-    "vermillion": "#d55e00",
+    "blue": "#0068a8",
+    "vermillion": "#bf4300",
     "green": "#009e73",
-    "purple": "#b0508a",
-    "orange": "#b58900",
-    "sky": "#3f9fd8",
-    "grey": "#6b7280",
+    "purple": "#cc5fa0",
+    "orange": "#bb8a00",
+    "sky": "#2b98e0",
+    "grey": "#5a6472",
     "ink": "#1f2933",
 }
 DARK = {
-    "blue": "#3d9be0",
-    "vermillion": "#f9783c",
-    "green": "#1fb890",
-    "purple": "#e08fc0",
-    "orange": "#edb832",
+    "blue": "#2b8fdc",
+    "vermillion": "#ff7a3d",
+    "green": "#17b890",
+    "purple": "#ea9bd0",
+    "orange": "#e8bd3a",
     "sky": "#9bdcfa",
-    "grey": "#98a2b3",
+    "grey": "#8a8f98",
     "ink": "#e6eaf0",
 }
 LIGHT_BACKGROUND, DARK_BACKGROUND = "#ffffff", "#161b22"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeprof.dashboards.report.downsample import Floats, log_histogram
+from edgeprof.dashboards.report.downsample import Floats, Ints, log_histogram
 from edgeprof.dashboards.report.figures.base import Absent, DataTable, Outcome, Picture, absent, compact
 from edgeprof.dashboards.report.figures.requests import device_time, latency, of_run, positive, queue_time
 from edgeprof.dashboards.report.theme import INK, ORANGE, SKY, faint
@@ -63,7 +63,7 @@ def _figure(panels: list[tuple[str, dict[str, Floats]]]) -> Any:
     most = 1
     for column, (_, parts) in enumerate(panels, 1):
         for name, colour, _ in _PARTS:
-            edges, counts = log_histogram(parts[name])
+            edges, counts = _with_ends(*log_histogram(parts[name]))
             if not len(counts):
                 continue
             most = max(most, int(counts.max()))
@@ -95,6 +95,14 @@ def _figure(panels: list[tuple[str, dict[str, Floats]]]) -> Any:
         margin={"l": 60, "r": 16, "t": 34, "b": 40},
     )
     return figure
+
+
+def _with_ends(edges: Floats, counts: Ints) -> tuple[Floats, Ints]:
+    """An empty bin at each end, so that the outline closes."""
+    if not len(counts):
+        return edges, counts
+    ratio = edges[-1] / edges[-2]
+    return np.r_[edges[0] / ratio, edges, edges[-1] * ratio], np.r_[0, counts, 0]
 
 
 def _table(panels: list[tuple[str, dict[str, Floats]]]) -> DataTable:

@@ -57,9 +57,9 @@ def _picture(sizes: dict[str, Floats], limits: list[str]) -> Picture:
         key=KEY,
         title=TITLE,
         figure=_figure(names, counts, totals),
-        caption="Requests by size when they reached the block layer, after the file system and read-ahead have split or "
-        "joined what the program asked for. Each class goes from the size named up to the next; the vertical axis is "
-        "logarithmic.",
+        caption="Requests by size when they reached the block layer, after the file system and read-ahead have split "
+        "or joined what the program asked for. Each class goes from the size named up to the next. The vertical axis "
+        "is logarithmic.",
         label="Bars of the number of requests by size for " + " and ".join(f"{name}s" for name in sizes) + ".",
         limits=limits,
         table=DataTable(heads, rows),
