@@ -54,14 +54,12 @@ def capture(folder: Path, seconds: int) -> tuple[Path, Path]:
             stderr=subprocess.DEVNULL,
         )
         time.sleep(1)
-        subprocess.run(
-            [
-                EDGEPROF, "run", "-q", "--no-ingest", "-o", str(folder), "--collect", "block", "--budget", "100%,1GB/s", "--",
-                "fio", "--name=reads", f"--filename={device}", "--direct=1", "--rw=randread", "--bs=4k", "--size=512M",
-                "--ioengine=psync", f"--runtime={seconds}", "--time_based", "--output=/dev/null",
-            ],
-            check=True,
-        )  # fmt: skip
+        load = [
+            "fio", "--name=reads", f"--filename={device}", "--direct=1", "--rw=randread", "--bs=4k", "--size=512M",
+            "--ioengine=psync", f"--runtime={seconds}", "--time_based", "--output=/dev/null",
+        ]  # fmt: skip
+        options = ["-q", "--no-ingest", "-o", str(folder), "--collect", "block", "--budget", "100%,1GB/s"]
+        subprocess.run([EDGEPROF, "run", *options, "--", *load], check=True)
         perf.send_signal(signal.SIGINT)
         perf.wait()
     return next(folder.glob("*/raw")), data

@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import statistics
@@ -27,10 +28,6 @@ from pathlib import Path
 from common import EDGEPROF, ROOT, loop_device, machine, progress, spread, table
 
 BLOCK_EVENTS = ("block:block_getrq", "block:block_rq_issue", "block:block_rq_complete")
-BPFTRACE = "".join(
-    f'tracepoint:{event} {{ printf("%llu %d %llu\\n", nsecs, args->dev, args->sector); }} '
-    for event in (name.replace("block:", "block:") for name in BLOCK_EVENTS)
-)
 IOPS, SECONDS = 20000, 10
 
 
@@ -70,29 +67,42 @@ def edgeprof_run(*options: str) -> Callable[[list[str], Path], list[str]]:
     ]
 
 
+def perf_record(out: Path) -> list[str]:
+    """perf writing the block events of the whole machine to a file."""
+    return ["perf", "record", "-q", "-a", "-o", str(out / "perf.data"), *(f"-e{event}" for event in BLOCK_EVENTS)]
+
+
+def bpftrace(out: Path) -> list[str]:
+    """bpftrace printing the block events of the whole machine to a file."""
+    program = "".join(
+        f'tracepoint:{event} {{ printf("%llu %d %llu\\n", nsecs, args->dev, args->sector); }} '
+        for event in BLOCK_EVENTS
+    )
+    return ["bpftrace", "-q", "-o", str(out / "bpf.txt"), "-e", program]
+
+
+def psrecord(command: list[str], out: Path) -> list[str]:
+    """psrecord sampling the workload and its children as often as edgeprof does."""
+    program = str(Path(sys.executable).parent / "psrecord")
+    options = ["--include-children", "--include-io", "--interval", "0.1", "--log", str(out / "psrecord.txt")]
+    return [program, *options, shlex.join(command)]
+
+
+def strace(command: list[str], out: Path) -> list[str]:
+    """strace counting the system calls of the workload and its children."""
+    return ["strace", "-f", "-c", "-o", str(out / "strace.txt"), *command]
+
+
 TOOLS = (
     Tool("nothing"),
     Tool("edgeprof run", wrap=edgeprof_run()),
     Tool("edgeprof run --collect deep", wrap=edgeprof_run("--collect", "deep")),
-    Tool(
-        "perf record -a, block events",
-        beside=lambda out: [
-            "perf", "record", "-q", "-a", "-o", str(out / "perf.data"), *(f"-e{event}" for event in BLOCK_EVENTS)
-        ],
-        needs="perf",
-    ),
-    Tool("bpftrace, block events", beside=lambda out: ["bpftrace", "-q", "-o", str(out / "bpf.txt"), "-e", BPFTRACE], needs="bpftrace"),
+    Tool("perf record -a, block events", beside=perf_record, needs="perf"),
+    Tool("bpftrace, block events", beside=bpftrace, needs="bpftrace"),
     Tool("pidstat -u -d -r 1", beside=lambda out: ["pidstat", "-u", "-d", "-r", "1"], needs="pidstat"),
-    Tool(
-        "psrecord --include-children",
-        wrap=lambda command, out: [
-            str(Path(sys.executable).parent / "psrecord"),
-            "--include-children", "--include-io", "--interval", "0.1", "--log", str(out / "psrecord.txt"),
-            " ".join(command),
-        ],
-    ),
-    Tool("strace -f -c", wrap=lambda command, out: ["strace", "-f", "-c", "-o", str(out / "strace.txt"), *command], needs="strace"),
-)  # fmt: skip
+    Tool("psrecord --include-children", wrap=psrecord),
+    Tool("strace -f -c", wrap=strace, needs="strace"),
+)
 
 
 def run_once(tool: Tool, command: list[str], out: Path) -> tuple[float, float, dict[str, float]]:
@@ -107,7 +117,7 @@ def run_once(tool: Tool, command: list[str], out: Path) -> tuple[float, float, d
     process = subprocess.Popen(whole, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if os.waitstatus_to_exitcode(status) != 0 and not result.exists():
-        raise SystemExit(f"{tool.name}: the workload failed")
+        raise SystemExit(f"{tool.name}: the workload failed; run it by hand: {whole}")
     measured = json.loads(result.read_text())
     cpu = usage.ru_utime + usage.ru_stime - measured["cpu"] - python_cost()
     extra: dict[str, float] = {}
@@ -225,15 +235,22 @@ def main() -> None:
             print(measure("training", command, tools, options.rounds, Path(folder)), "\n")
     if "reads" in loads:
         shm = "/dev/shm" if Path("/dev/shm").is_dir() else None
-        with tempfile.TemporaryDirectory(dir=shm) as disk, tempfile.TemporaryDirectory() as folder:
-            with loop_device(Path(disk), 512 << 20) as device:
-                command = [
-                    "fio", "--name=reads", f"--filename={device}", "--direct=1", "--rw=randread", "--bs=4k", "--size=512M",
-                    "--ioengine=libaio", "--iodepth=8", f"--rate_iops={IOPS}", f"--runtime={SECONDS}", "--time_based",
-                    "--output=/dev/null",
-                ]  # fmt: skip
-                print(f"### Direct 4 KiB reads at {IOPS} a second for {SECONDS} s\n")
-                print(measure("reads", command, tools, options.rounds, Path(folder)), "\n")
+        with (
+            tempfile.TemporaryDirectory(dir=shm) as disk,
+            tempfile.TemporaryDirectory() as folder,
+            loop_device(Path(disk), 512 << 20) as device,
+        ):
+            print(f"### Direct 4 KiB reads at {IOPS} a second for {SECONDS} s\n")
+            print(measure("reads", reads(device), tools, options.rounds, Path(folder)), "\n")
+
+
+def reads(device: str) -> list[str]:
+    """fio reading a device at a fixed rate."""
+    options = {
+        "name": "reads", "filename": device, "direct": 1, "rw": "randread", "bs": "4k", "size": "512M",
+        "ioengine": "libaio", "iodepth": 8, "rate_iops": IOPS, "runtime": SECONDS, "output": "/dev/null",
+    }  # fmt: skip
+    return ["fio", "--time_based", *(f"--{key}={value}" for key, value in options.items())]
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 
 def main() -> int:
@@ -19,8 +20,7 @@ def main() -> int:
     process = subprocess.Popen(sys.argv[2:])
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.monotonic() - began
-    with open(sys.argv[1], "w") as file:
-        json.dump({"wall": wall, "cpu": usage.ru_utime + usage.ru_stime}, file)
+    Path(sys.argv[1]).write_text(json.dumps({"wall": wall, "cpu": usage.ru_utime + usage.ru_stime}))
     return os.waitstatus_to_exitcode(status)
 
 
