@@ -28,9 +28,9 @@ def encode(words: Words) -> tuple[Codes, Index]:
     Returns:
         codes, shape (n,), from 0; and for each code the position of one row that has it.
     """
-    table = words.reshape(len(words), -1)
-    if len(table) == 0:
+    if len(words) == 0:
         return np.zeros(0, np.int32), np.zeros(0, np.int64)
+    table = words.reshape(len(words), -1)
     mixed = table[:, 0] * _MULTIPLIER
     for column in range(1, table.shape[1]):
         mixed = ((mixed >> np.uint64(29)) ^ mixed ^ table[:, column]) * _MULTIPLIER

@@ -78,7 +78,8 @@ def _walk(stages: list[int], lossy: bool) -> tuple[list[int], int]:
     waiting: deque[int] = deque()
     issued: deque[int] = deque()
     absorbed: deque[int] = deque()  # what looked absorbed may have been a bio merged elsewhere: it can come back
-    inserted: set[int] = set()
+    uninserted: deque[int] = deque()
+    gone: set[int] = set()  # issued or absorbed before it was inserted
     count = 0
 
     def take(queue: deque[int]) -> int:
@@ -93,21 +94,29 @@ def _walk(stages: list[int], lossy: bool) -> tuple[list[int], int]:
     for stage in stages:
         if stage == START:
             waiting.append(request := fresh())
+            uninserted.append(request)
         elif stage == INSERTED:
-            request = next((item for item in waiting if item not in inserted), -1) if len(waiting) < 64 else waiting[0]
-            if request < 0:
+            while uninserted and uninserted[0] in gone:
+                uninserted.popleft()
+            if uninserted:
+                request = uninserted.popleft()
+            elif waiting:  # inserted again after a requeue
+                request = waiting[0]
+            else:
                 waiting.append(request := fresh())
-            inserted.add(request)
         elif stage == ISSUED:
             request = take(waiting) if waiting else take(absorbed) if absorbed else fresh()
             issued.append(request)
+            gone.add(request)
         elif stage == TAKEN_BACK:
             request = issued.pop() if issued else fresh()
             waiting.appendleft(request)
         elif stage == COMPLETED:
             request = take(issued) if issued else take(waiting) if waiting else fresh()
+            gone.add(request)
         else:
             request = waiting.pop() if waiting else fresh()
             absorbed.append(request)
+            gone.add(request)
         numbers.append(request)
     return numbers, count
