@@ -13,7 +13,7 @@ from edgeprof.collectors.base import Collector, Probe, Status
 _HEADER = struct.Struct("<8sIIIIQQQQ8x")  # recorder.HEADER
 _MAGIC = b"EDGPHASE"
 _RECORD_BYTES = 64
-_INJECTED = ("inject/sitecustomize.py", "recorder.py", "tracker.py", "pytorch.py")
+_INJECTED = ("inject/sitecustomize.py", "recorder.py", "facts.py", "tracker.py", "loading.py", "pytorch.py")
 _NOT_LOADED = (
     "no Python of the run loaded edgeprof's hooks: python -I, -E and -S ignore PYTHONPATH, and so does a program "
     "that sets PYTHONPATH itself; mark phases in the program with edgeprof.phase() instead"

@@ -11,16 +11,18 @@ and costs less for each nested module.
 import atexit
 import functools
 import os
-import sys
 import time
 from typing import TYPE_CHECKING, Any, Callable, Dict
 
 if TYPE_CHECKING:
-    from edgeprof.collectors.phases import recorder
-    from edgeprof.collectors.phases.tracker import Tracker, failed, model_facts
+    from edgeprof.collectors.phases import loading, recorder
+    from edgeprof.collectors.phases.facts import is_model, model_facts
+    from edgeprof.collectors.phases.tracker import State, Tracker, failed, never, timed
 else:  # loaded by path, in a Python that may not have edgeprof
+    import _edgeprof_loading as loading
     import _edgeprof_recorder as recorder
-    from _edgeprof_tracker import Tracker, failed, model_facts
+    from _edgeprof_facts import is_model, model_facts
+    from _edgeprof_tracker import State, Tracker, failed, never, timed
 
 
 def _arm_shutdown() -> None:
@@ -29,23 +31,7 @@ def _arm_shutdown() -> None:
     atexit.register(_shutdown)
 
 
-class _State:
-    """What the wrappers reach at run time.
-
-    They hold this object itself, not the module's globals: wrapped methods are still called, from ``__del__``,
-    when Python has already emptied the modules.
-    """
-
-    def __init__(self) -> None:
-        self.tracker = Tracker(_arm_shutdown)
-        self.compiling: Callable[[], bool] = _never  # torch.compile traces now and must see through the wrappers
-
-
-def _never() -> bool:
-    return False
-
-
-_state = _State()
+_state = State(_arm_shutdown)
 
 
 def import_begins() -> None:
@@ -67,37 +53,20 @@ def loaded(name: str, module: Any) -> None:
         failed("instrumenting " + name, error)
 
 
-def timed(phase: str, original: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, with its run time recorded as a phase."""
-    state = _state
-
-    @functools.wraps(original)
-    def wrapper(*arguments: Any, **named: Any) -> Any:
-        if state.compiling():
-            return original(*arguments, **named)
-        state.tracker.begin(phase)
-        try:
-            return original(*arguments, **named)
-        finally:
-            state.tracker.end(phase)
-
-    return wrapper
-
-
 def _install_torch(torch: Any) -> None:
     compiler = getattr(torch, "compiler", None)
-    _state.compiling = getattr(compiler, "is_compiling", _never)
+    _state.compiling = getattr(compiler, "is_compiling", never)
     _state.tracker.facts["framework"] = {"name": "torch", "version": str(torch.__version__)}
     _arm_shutdown()
     os.register_at_fork(after_in_child=_after_fork)
     torch.nn.Module.__call__ = _module_call(torch, torch.nn.Module.__call__)
-    torch.nn.Module.zero_grad = timed("zero_grad", torch.nn.Module.zero_grad)
+    torch.nn.Module.zero_grad = timed(_state, "zero_grad", torch.nn.Module.zero_grad)
     torch.autograd.backward = _backward(torch.autograd.backward)
-    torch.save = timed("checkpoint", torch.save)
-    torch.load = timed("restore", torch.load)
+    torch.save = timed(_state, "checkpoint", torch.save)
+    torch.load = timed(_state, "restore", torch.load)
     utilities = torch.nn.utils
     for name in ("clip_grad_norm_", "clip_grad_value_"):
-        wrapped = timed("clip", getattr(utilities, name))
+        wrapped = timed(_state, "clip", getattr(utilities, name))
         setattr(utilities, name, wrapped)
         setattr(utilities.clip_grad, name, wrapped)
     if getattr(torch.version, "cuda", None) or getattr(torch.version, "hip", None):
@@ -108,7 +77,7 @@ def install_transfers(torch: Any) -> None:
     """Record copies to and from an accelerator, and waits for it, as ``transfer``."""
     for name in ("to", "cuda", "cpu", "item", "tolist"):
         setattr(torch.Tensor, name, _transfer(getattr(torch.Tensor, name)))
-    torch.cuda.synchronize = timed("synchronize", torch.cuda.synchronize)
+    torch.cuda.synchronize = timed(_state, "synchronize", torch.cuda.synchronize)
 
 
 def _transfer(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -158,33 +127,36 @@ def _module_call(torch: Any, original: Callable[..., Any]) -> Callable[..., Any]
         local = tracker.local
         if state.compiling() or getattr(local, "module", None) is not None:
             return original(self, *arguments, **named)
-        local.module = self
-        name = "loss" if isinstance(self, loss) else "forward"
+        named_values = arguments or tuple(named.values())
+        name = "loss" if isinstance(self, loss) else "forward" if is_model(self) else "transform"
+        inferring = False
         begin_ns = time.monotonic_ns()
-        tracker.begin(name)
-        inferring = _before_forward(torch, tracker, self, arguments or tuple(named.values()), name)
+        local.module = self
         try:
+            tracker.begin(name)
+            if name == "forward":
+                inferring = _before_forward(torch, tracker, self, named_values)
             result = original(self, *arguments, **named)
         finally:
             local.module = None
             tracker.end(name)
         if inferring:
-            _after_inference(tracker, arguments or tuple(named.values()), begin_ns)
+            _after_inference(tracker, named_values, begin_ns)
         return result
 
     return __call__
 
 
-def _before_forward(torch: Any, tracker: Tracker, module: Any, arguments: Any, name: str) -> bool:
+def _before_forward(torch: Any, tracker: Tracker, module: Any, arguments: Any) -> bool:
     """Account for an outermost forward that begins; True if it is one of inference."""
-    if name == "loss" or tracker.worker or getattr(tracker.local, "backward", False):
+    if tracker.worker or getattr(tracker.local, "backward", False):
         return False
     try:
         gradients = torch.is_grad_enabled()
         if gradients:
             tracker.training_forward(module, arguments)
         if "model" not in tracker.facts or (gradients and not tracker.facts.get("gradients")):
-            tracker.facts.update(model_facts(torch, module, tracker), gradients=bool(gradients))
+            tracker.facts.update(model_facts(torch, module, tracker.loader), gradients=bool(gradients))
         return not gradients or not module.training
     except Exception as error:
         failed("before a forward", error)
@@ -210,7 +182,7 @@ def _install_optimizer(module: Any) -> None:
         if not state.compiling():
             state.tracker.optimizer_ends(optimizer)
 
-    module.Optimizer.zero_grad = timed("zero_grad", module.Optimizer.zero_grad)
+    module.Optimizer.zero_grad = timed(_state, "zero_grad", module.Optimizer.zero_grad)
     if hasattr(module, "register_optimizer_step_pre_hook"):
         module.register_optimizer_step_pre_hook(before)
         module.register_optimizer_step_post_hook(after)
@@ -247,99 +219,11 @@ def _wrap_steps(base: Any, before: Callable[..., None], after: Callable[..., Non
     base.__init__ = __init__
 
 
-def _install_dataloader(module: Any) -> None:
-    loader = module.DataLoader
-    loader.__iter__ = _loader_iter(loader.__iter__)
-    base = module._BaseDataLoaderIter
-    base.__next__ = _loader_next(base.__next__)
-    several = module._MultiProcessingDataLoaderIter
-    several._shutdown_workers = timed("workers", several._shutdown_workers)
-
-
-def _loader_iter(original: Callable[..., Any]) -> Callable[..., Any]:
-    state = _state
-
-    @functools.wraps(original)
-    def __iter__(self: Any) -> Any:  # noqa: N807
-        tracker = state.tracker
-        workers = getattr(self, "num_workers", 0)
-        name = "workers" if workers else "load"
-        tracker.begin(name)
-        try:
-            iterator = original(self)
-        finally:
-            tracker.end(name)
-        try:
-            size = getattr(self, "batch_size", None) or getattr(
-                getattr(self, "batch_sampler", None), "batch_size", None
-            )
-            iterator._edgeprof_loader = {"batch_size": size, "workers": workers}
-        except Exception as error:
-            failed("reading a DataLoader", error)
-        return iterator
-
-    return __iter__
-
-
-def _loader_next(original: Callable[..., Any]) -> Callable[..., Any]:
-    state = _state
-
-    @functools.wraps(original)
-    def __next__(self: Any) -> Any:  # noqa: N807
-        tracker = state.tracker
-        tracker.load_begins()
-        try:
-            batch = original(self)
-        finally:
-            tracker.end("load")
-        try:
-            tracker.batch_loaded(batch, getattr(self, "_edgeprof_loader", None))
-        except Exception as error:
-            failed("reading a batch", error)
-        return batch
-
-    return __next__
-
-
-def _install_fetch(module: Any) -> None:
-    for name in ("_MapDatasetFetcher", "_IterableDatasetFetcher"):
-        fetcher = getattr(module, name)
-        fetcher.fetch = _fetch(fetcher.fetch)
-
-
-def _fetch(original: Callable[..., Any]) -> Callable[..., Any]:
-    state = _state
-
-    @functools.wraps(original)
-    def fetch(self: Any, *arguments: Any, **named: Any) -> Any:
-        tracker = state.tracker
-        if not tracker.worker and not _become_worker(tracker):
-            return original(self, *arguments, **named)  # in the main process this is part of "load"
-        tracker.begin("fetch")
-        try:
-            return original(self, *arguments, **named)
-        finally:
-            tracker.end("fetch")
-
-    return fetch
-
-
-def _become_worker(tracker: Tracker) -> bool:
-    """Whether this process is a DataLoader's worker; says so in the records at the first time."""
-    data = sys.modules.get("torch.utils.data")
-    information = data.get_worker_info() if data is not None else None
-    if information is None:
-        return False
-    tracker.worker = True
-    tracker.record(recorder.ROLE, "worker", float(information.id))
-    return True
-
-
 _INSTALLERS: Dict[str, Callable[[Any], None]] = {
     "torch": _install_torch,
     "torch.optim.optimizer": _install_optimizer,
-    "torch.utils.data.dataloader": _install_dataloader,
-    "torch.utils.data._utils.fetch": _install_fetch,
+    "torch.utils.data.dataloader": functools.partial(loading.install_dataloader, _state),
+    "torch.utils.data._utils.fetch": functools.partial(loading.install_fetch, _state),
 }
 
 

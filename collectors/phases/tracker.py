@@ -1,5 +1,6 @@
 """What the PyTorch hooks of one process must remember between calls, to tell steps, samples and facts."""
 
+import functools
 import json
 import os
 import threading
@@ -8,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
 
 if TYPE_CHECKING:
     from edgeprof.collectors.phases import recorder
+    from edgeprof.collectors.phases.facts import samples_of
 else:  # loaded by path, in a Python that may not have edgeprof
     import _edgeprof_recorder as recorder
+    from _edgeprof_facts import samples_of
 
 
 _NAN = float("nan")
@@ -62,6 +65,16 @@ class Tracker:
     def end(self, name: str) -> None:
         """A phase of the calling thread ends."""
         self.record(self.end_kind, name)
+
+    def enter(self, owner: Any) -> Any:
+        """Take the modules that this thread calls from now on as part of ``owner``: the transforms within a load."""
+        outer = getattr(self.local, "module", None)
+        self.local.module = owner
+        return outer
+
+    def leave(self, outer: Any) -> None:
+        """Back to what `enter` gave."""
+        self.local.module = outer
 
     def begin_startup(self) -> None:
         """Date the phase ``startup`` back to the process's start; it belongs to the main thread."""
@@ -194,63 +207,33 @@ def failed(where: str, error: BaseException) -> None:
                 pass
 
 
-def samples_of(value: Any, depth: int = 0) -> Optional[float]:
-    """First dimension of the first tensor in a batch (nested lists, tuples, dictionaries); None if there is none."""
-    shape = getattr(value, "shape", None)
-    if shape is not None:
+class State:
+    """What the wrappers reach at run time.
+
+    They hold this object itself, not the module's globals: wrapped methods are still called, from ``__del__``,
+    when Python has already emptied the modules.
+    """
+
+    def __init__(self, started: Callable[[], None]) -> None:
+        self.tracker = Tracker(started)
+        self.compiling: Callable[[], bool] = never  # torch.compile traces now and must see through the wrappers
+
+
+def never() -> bool:
+    return False
+
+
+def timed(state: State, phase: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, with its run time recorded as a phase."""
+
+    @functools.wraps(original)
+    def wrapper(*arguments: Any, **named: Any) -> Any:
+        if state.compiling():
+            return original(*arguments, **named)
+        state.tracker.begin(phase)
         try:
-            return float(shape[0]) if len(shape) else None
-        except (TypeError, ValueError, IndexError):
-            return None
-    if depth > 4:
-        return None
-    values: Any = ()
-    if isinstance(value, (list, tuple)):
-        values = value
-    elif hasattr(value, "values") and hasattr(value, "keys"):
-        values = list(value.values())
-    for item in values[:64]:
-        size = samples_of(item, depth + 1)
-        if size is not None:
-            return size
-    return None
+            return original(*arguments, **named)
+        finally:
+            state.tracker.end(phase)
 
-
-def model_facts(torch: Any, module: Any, tracker: Tracker) -> Dict[str, Any]:
-    """What the manifest's factors need: model, device, threads, precision, batch size, workers."""
-    inner = module
-    for _ in range(4):  # torch.compile, DataParallel, DistributedDataParallel wrap the model
-        children = getattr(inner, "_modules", {})
-        wrapped = children.get("_orig_mod") or (children.get("module") if len(children) == 1 else None)
-        if wrapped is None:
-            break
-        inner = wrapped
-    parameter = next(iter(module.parameters()), None)
-    device = "cpu" if parameter is None else str(parameter.device.type)
-    precision = None if parameter is None else str(parameter.dtype).replace("torch.", "")
-    mixed = _autocast(torch, device)
-    facts = {
-        "model": type(inner).__name__,
-        "device": device,
-        "precision": "mixed " + mixed if mixed else precision,
-        "threads": int(torch.get_num_threads()),
-    }
-    if device == "cuda":
-        facts["device_name"] = str(torch.cuda.get_device_name(parameter.device))  # type: ignore[union-attr]
-    facts.update(tracker.loader or {})
-    return facts
-
-
-def _autocast(torch: Any, device: str) -> Optional[str]:
-    """The lower precision that autocast uses now; None without autocast."""
-    try:
-        if torch.is_autocast_enabled(device):
-            return str(torch.get_autocast_dtype(device)).replace("torch.", "")
-    except TypeError:  # before 2.4 these took no device
-        if device == "cuda" and torch.is_autocast_enabled():
-            return str(torch.get_autocast_gpu_dtype()).replace("torch.", "")
-        if device == "cpu" and torch.is_autocast_cpu_enabled():
-            return str(torch.get_autocast_cpu_dtype()).replace("torch.", "")
-    except (AttributeError, RuntimeError):
-        pass
-    return None
+    return wrapper

@@ -345,4 +345,118 @@ def test_hooks_unpacked_from_a_zip_file(tmp_path: Path) -> None:
     inject = Path(done.stdout.strip().split(os.pathsep)[0])
     assert inject == raw / "hooks" / "inject"
     assert (inject / "sitecustomize.py").read_bytes() == (FOLDER / "inject" / "sitecustomize.py").read_bytes()
-    assert {path.name for path in inject.parent.glob("*.py")} == {"recorder.py", "tracker.py", "pytorch.py"}
+    assert {path.name for path in inject.parent.glob("*.py")} == {
+        "recorder.py", "facts.py", "tracker.py", "loading.py", "pytorch.py",
+    }  # fmt: skip
+
+
+LOAD_HOOKS = (
+    "import importlib.util, sys, types\n"
+    "def load(name):\n"
+    f"    spec = importlib.util.spec_from_file_location('_edgeprof_' + name, {str(FOLDER)!r} + '/' + name + '.py')\n"
+    "    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)\n"
+    "    spec.loader.exec_module(module)\n"
+    "    return module\n"
+    "hooks = [load(name) for name in ('recorder', 'facts', 'tracker', 'loading', 'pytorch')][-1]\n"
+    "import torch\n"
+)
+
+
+def run_with_hooks(folder: Path, program: str) -> Captured:
+    """Load the hooks by hand, so that the program can choose which of them to install."""
+    collector, variables = environment(folder / "raw", auto=False)
+    start = time.monotonic_ns()
+    process = subprocess.Popen(
+        [sys.executable, "-c", LOAD_HOOKS + program], env=variables, stdout=subprocess.PIPE, text=True
+    )
+    out, _ = process.communicate(timeout=200)
+    facts = RunFacts(start, time.monotonic_ns(), process.pid)
+    return Captured(folder / "raw", process.returncode, out, "", collector.stop(), facts)
+
+
+def test_optimizers_of_a_pytorch_without_global_hooks(tmp_path: Path) -> None:
+    """Before 2.0 the classes' own step is wrapped; this PyTorch's classes stand in for that one's."""
+    done = run_with_hooks(
+        tmp_path,
+        "hooks._install_torch(torch)\n"
+        "hooks._install_optimizer(types.SimpleNamespace(Optimizer=torch.optim.Optimizer))\n"
+        "class Own(torch.optim.SGD):\n"
+        "    def step(self, closure=None): return super().step(closure)\n"
+        "model = torch.nn.Linear(4, 1)\n"
+        "for kind in (torch.optim.SGD, Own):\n"
+        "    optimizer = kind(model.parameters(), lr=0.1)\n"
+        "    for _ in range(2):\n"
+        "        model(torch.ones(3, 4)).sum().backward()\n"
+        "        optimizer.step()\n"
+        "    try: optimizer.step(lambda: 1 / 0)\n"
+        "    except ZeroDivisionError: pass\n"
+        "    hooks._state.tracker.round = []\n",
+    )
+    assert done.code == 0
+    assert done.table("steps")["samples"].tolist() == [3.0] * 4
+    phases = done.table("phases")
+    assert not phases.loc[phases["name"] == "optimizer", "cut"].any()
+
+
+def test_copies_to_another_device(tmp_path: Path) -> None:
+    """The device ``meta``, which every PyTorch has, stands in for an accelerator."""
+    done = run_with_hooks(
+        tmp_path,
+        "hooks._install_torch(torch); hooks.install_transfers(torch)\n"
+        "x = torch.ones(3)\n"
+        "x.to('meta'); x.to(torch.float64); assert x.sum().item() == 3 and x.tolist() == [1, 1, 1]\n"
+        "f = torch.compile(lambda x: x.to(torch.float64) + x.cpu(), backend='eager', fullgraph=True)\n"
+        "assert f(x).dtype == torch.float64\n",
+    )
+    assert done.code == 0
+    assert done.count("transfer") == 1
+
+
+def test_transforms_are_no_forwards(tmp_path: Path) -> None:
+    """Image transforms and lone activations are modules, but calling one is neither a forward nor a request."""
+    program = (
+        "import torch\n"
+        "from torch.utils.data import DataLoader\n"
+        "class Resize(torch.nn.Module):\n"
+        "    __module__ = 'torchvision.transforms.transforms'\n"
+        "    def forward(self, x): return x[:2]\n"
+        "class Images(torch.utils.data.Dataset):\n"
+        "    def __len__(self): return 4\n"
+        "    def __getitem__(self, index): return Resize()(torch.nn.Linear(4, 4)(torch.ones(4)).detach())\n"
+        "model, softmax = torch.nn.Linear(2, 2).eval(), torch.nn.Softmax(1)\n"
+        "Resize()(torch.ones(5))\n"
+        "with torch.no_grad():\n"
+        "    for x in DataLoader(Images(), batch_size=2): softmax(model(x))\n"
+    )
+    done = run(tmp_path, "-c", program)
+    assert (done.code, done.err) == (0, "")
+    assert [done.count(name) for name in ("transform", "forward")] == [3, 2]
+    assert done.table("steps")["samples"].tolist() == [2.0, 2.0]
+
+
+@pytest.mark.root
+def test_a_full_disk_does_not_harm_the_program(tmp_path: Path) -> None:
+    """Storing into a mapped hole of a full disk would kill the program with SIGBUS."""
+    raw = tmp_path / "raw"
+    collector, variables = environment(raw, auto=False)
+    try:
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=160k", "none", raw / "phases"], check=True, capture_output=True
+        )
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"cannot mount a tmpfs ({error.stderr.decode().strip()}): run as root with CAP_SYS_ADMIN")
+    try:
+        program = LOAD_HOOKS.replace("import torch\n", "") + "r = sys.modules['_edgeprof_recorder']\n"
+        program += "for i in range(20000): r.mark('n', i)\nprint('done')"
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=variables, capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+        status = collector.stop()
+        marks = parse.parse(raw, RunFacts(0, None, 0)).tables["marks"]
+    finally:
+        subprocess.run(["umount", raw / "phases"], check=True)
+    assert marks["value"].to_pylist() == list(range(marks.num_rows))
+    assert marks.num_rows > 1000
+    assert status.lost == 20000 - marks.num_rows + 1
+    assert any("the disk was full" in note for note in status.notes)

@@ -365,7 +365,7 @@ def test_stop_survives_files_that_are_not_records(tmp_path: Path) -> None:
     assert (tmp_path / "2-1.bin").stat().st_size == 500
 
 
-@pytest.mark.parametrize("name", ["recorder.py", "tracker.py", "pytorch.py", "capture.py", "inject/sitecustomize.py"])
+@pytest.mark.parametrize("name", [*capture._INJECTED, "capture.py"])
 def test_injected_code_keeps_old_syntax(name: str) -> None:
     import ast
 

@@ -51,7 +51,7 @@ def _instrument():
     # type: () -> object
     """The module that instruments PyTorch."""
     folder = os.path.dirname(_INJECT)
-    for name in ("recorder", "tracker"):
+    for name in ("recorder", "facts", "tracker", "loading"):
         _load("_edgeprof_" + name, os.path.join(folder, name + ".py"))
     return _load("_edgeprof_pytorch", os.path.join(folder, "pytorch.py"))
 
@@ -87,6 +87,9 @@ class _Finder(object):
 
         def exec_module(module):
             # type: (object) -> None
+            if getattr(module, "__name__", name) != name:
+                execute(module)  # a loader that serves several modules (a zip file's) at once
+                return
             del loader.exec_module  # type: ignore[attr-defined]
             if name != "torch":
                 execute(module)
