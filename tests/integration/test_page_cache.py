@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import mmap
 import os
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -128,6 +130,55 @@ def test_beside_the_block_collector_it_uses_the_same_trace(tmp_path: Path) -> No
     rows = parse(tmp_path / "raw", RunFacts(0, None, main_pid=os.getpid())).tables["page_cache"].to_pylist()
     added = [row for row in rows if row["event"] == "add" and row["path"] == str(path)]
     assert sum(row["pages"] for row in added) == 2 * PAGES  # once written, once read
+
+
+@pytest.fixture
+def merged(tmp_path: Path) -> Iterator[Path]:
+    """A cold file as it is seen through an overlay."""
+    folders = {name: tmp_path / name for name in ("lower", "upper", "work", "merged")}
+    for folder in folders.values():
+        folder.mkdir()
+    cold_file(folders["lower"])
+    options = "lowerdir={lower},upperdir={upper},workdir={work}".format(**folders)
+    mounted = subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, folders["merged"]], check=False)
+    if mounted.returncode != 0:
+        pytest.skip("overlayfs cannot be mounted here: run in a privileged container, on a disk")
+    yield folders["merged"] / "cold.bin"
+    subprocess.run(["umount", folders["merged"]], check=True)
+
+
+@pytest.fixture
+def subvolume(tmp_path: Path) -> Iterator[Path]:
+    """A cold file in a subvolume of btrfs."""
+    if shutil.which("mkfs.btrfs") is None:
+        pytest.skip("no mkfs.btrfs here: the package btrfs-progs has it")
+    image, place = tmp_path / "btrfs.img", tmp_path / "mounted"
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(128 << 20)
+    subprocess.run(["mkfs.btrfs", "-q", image], check=True)
+    mounted = subprocess.run(["mount", "-t", "btrfs", "-o", "loop", image, place], check=False)
+    if mounted.returncode != 0:
+        pytest.skip("btrfs cannot be mounted here: it needs the kernel's btrfs and a loop device")
+    subprocess.run(["btrfs", "-q", "subvolume", "create", place / "own"], check=True)
+    yield cold_file(place / "own")
+    subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.parametrize("kind", ["merged", "subvolume"])
+def test_files_are_named_where_stat_and_the_cache_know_different_devices(
+    tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    path = request.getfixturevalue(kind)
+    page_cache = collector(tmp_path, os.getpid(), paths=[str(path.parent)])
+    page_cache.start()
+    path.read_bytes()
+    page_cache.stop()
+    rows = parse(tmp_path / "raw", RunFacts(0, None, main_pid=os.getpid())).tables["page_cache"].to_pylist()
+    added = [row for row in rows if row["event"] == "add" and row["path"] == str(path)]
+    assert sorted(page for row in added for page in range(row["index"], row["index"] + row["pages"])) == list(
+        range(PAGES)
+    )
 
 
 def test_every_user_fault_is_captured_when_asked_for(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ MAPS = b"""55cf57835000-55cf57836000 r--p 00000000 fe:00 26723                  
 
 
 def test_maps_name_the_files_that_still_are_there() -> None:
-    assert names_in_maps(MAPS) == {
+    assert names_in_maps(MAPS, Devices(b"")) == {
         (254 << 20, 26723): "/usr/bin/python3.11",
         (8 << 20 | 17, 2203826): "/data/a file.bin",
         (254 << 20, 78): "/tmp/two\nlines",
@@ -156,6 +156,24 @@ def test_a_subvolume_s_own_device_is_replaced_by_that_of_its_file_system() -> No
     assert Devices(b"").of(b"/x", 57) == 57
 
 
+OVERLAYS = (
+    MOUNTS
+    + b"""70 27 0:50 / /merged rw - overlay overlay rw,lowerdir=/l1:/home/l2:l/X,upperdir=/u,workdir=/w
+71 27 0:51 / /box rw - overlay overlay rw,lowerdir=/l1:l/X,upperdir=/u\\054p,workdir=/w
+"""
+)
+
+
+def test_files_of_an_overlay_are_those_of_its_layers_if_these_are_of_one_file_system() -> None:
+    devices = Devices(OVERLAYS)
+    assert devices.of(b"/box/data", 51) == 254 << 20
+    assert devices.of(b"/merged/data", 50) is None  # of /, and of the btrfs at /home
+    maps = b"0-1 r--p 00000000 00:33 9 /box/a\n0-1 r--p 00000000 00:32 9 /merged/a\n"
+    assert names_in_maps(maps, devices) == {(254 << 20, 9): "/box/a"}
+    payload = ENTRY.pack(50, 7) + b"/merged" + ENTRY.pack(11, 1) + b"a"
+    assert names_in_folder(payload, devices) == {}
+
+
 def test_a_folder_frame_names_its_files_up_to_where_it_is_cut() -> None:
     payload = ENTRY.pack(254 << 20, 5) + b"/data"
     payload += ENTRY.pack(11, 1) + b"a" + ENTRY.pack(12, 2) + b"\xff\n"
@@ -168,7 +186,7 @@ def test_a_folder_frame_names_its_files_up_to_where_it_is_cut() -> None:
 
 @given(st.binary(max_size=300))
 def test_no_bytes_make_naming_fail(data: bytes) -> None:
-    names_in_maps(data)
+    names_in_maps(data, Devices(data))
     names_in_folder(data, Devices(data))
 
 
