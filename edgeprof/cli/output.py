@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,9 @@ PIPE_WIDTH = 1000
 TEXT_WIDTH = 120
 """Sentences are wrapped at the terminal's width, and here at most."""
 
+COMMAND_SHOWN = 300
+"""Characters of a run's command that are shown; the manifest has it whole."""
+
 UNTOLD_VERDICT = {
     "bound_by": "unknown",
     "confidence": "low",
@@ -37,10 +41,10 @@ PHASE_COLUMNS = (
     ("times", "phase_count"),
     ("read", "block_read_bytes"),
     ("written", "block_write_bytes"),
-    ("CPU time", "cpu_time"),
-    ("major faults", "major_faults"),
     ("RSS peak", "rss_peak"),
+    ("CPU time", "cpu_time"),
     ("I/O pressure", "psi_io_some"),
+    ("major faults", "major_faults"),
 )
 """Heading and metric of each column of the phases table."""
 
@@ -92,6 +96,11 @@ def make_table(headings: Sequence[str], rows: Iterable[Sequence[object]], right:
     for row in rows:
         table.add_row(*("-" if cell is None else Text(plain(cell)) for cell in row))
     return table
+
+
+def wanted_width(table: Table, console: Console) -> int:
+    """Columns that a table takes when nothing in it is folded."""
+    return console.measure(table, options=console.options.update(max_width=1_000_000)).maximum
 
 
 def summary(run: Run) -> dict[str, Any]:
@@ -170,7 +179,9 @@ def _bullets(lines: Iterable[object], console: Console) -> None:
 
 
 def _print_head(info: Mapping[str, Any], console: Console) -> None:
-    command = " ".join(map(str, info.get("command") or ()))
+    command = shlex.join(map(str, info.get("command") or ()))
+    if len(command) > COMMAND_SHOWN:
+        command = command[:COMMAND_SHOWN] + " ..."
     console.print(_text(info.get("name") or "", "bold"), _text(f"({outcome(info)})"))
     console.print(_text(command, "dim"))
     wall = info.get("wall_time")
@@ -222,7 +233,11 @@ def _print_phases(phases: Sequence[Mapping[str, Any]], wall: float | None, conso
         share = human(seconds / wall, "share") if seconds is not None and wall else None
         rows.append([phase["name"], share, *(cell(metrics, name) for _, name in PHASE_COLUMNS)])
     headings = ["phase", "share", *(heading for heading, _ in PHASE_COLUMNS)]
-    console.print(make_table(headings, rows, right=range(1, len(headings))))
+    for columns in range(len(headings), 2, -1):  # the last columns go where the terminal is too narrow
+        table = make_table(headings[:columns], [row[:columns] for row in rows], right=range(1, columns))
+        if wanted_width(table, console) <= console.width:
+            break
+    console.print(table)
 
 
 def _print_missing(collectors: Sequence[Any], metrics: Mapping[str, Mapping[str, Any]], console: Console) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeprof.cli.options import folder_option, json_option
-from edgeprof.cli.output import make_console, make_table, plain, print_json
+from edgeprof.cli.output import make_console, make_table, plain, print_json, wanted_width
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,8 +72,7 @@ def _print_table(result: pa.Table) -> None:
     rows = list(zip(*(column.to_pylist() for column in shown.columns), strict=True)) if result.num_columns else []
     right = [number for number, field in enumerate(result.schema) if _is_number(field.type)]
     console, table = make_console(), make_table(result.column_names, rows, right=right)
-    wanted = console.measure(table, options=console.options.update(max_width=1_000_000)).maximum
-    if wanted <= console.width:
+    if wanted_width(table, console) <= console.width:
         console.print(table)
     else:
         _print_records(result.column_names, rows)

@@ -97,10 +97,9 @@ def _counters(data: RunData) -> dict[str, tuple[str, Series, str]]:
             user, kernel = (counter_sum(process, name, data.start_ns) for name in ("utime", "stime"))
             if len(user.times) == len(kernel.times):
                 found["cpu_time"] = ("s", Series(user.times, user.values + kernel.values), "the processes' account")
-        for name, column in (("minor_faults", "minflt"), ("major_faults", "majflt"), ("app_read_bytes", "rchar")):
+        for name, column in (("minor_faults", "minflt"), ("major_faults", "majflt")):
             if has_column(process, column):
-                unit = "bytes" if column == "rchar" else "count"
-                found[name] = (unit, counter_sum(process, column, data.start_ns), "the processes' account")
+                found[name] = ("count", counter_sum(process, column, data.start_ns), "the processes' account")
     for name in ("memory", "io"):
         column = f"psi_{name}_some_total"
         for table, whose in ((cgroup, "the run's cgroup"), (system, "the whole machine")):

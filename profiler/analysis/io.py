@@ -7,8 +7,9 @@ import re
 import numpy as np
 import pyarrow as pa
 
-from edgeprof.profiler.analysis.data import RunData, Value, equals, floats, has_column, missing, texts
+from edgeprof.profiler.analysis.data import RunData, Value, counted, equals, floats, has_column, missing, texts
 from edgeprof.profiler.analysis.processes import SHORT_LIVED, waited_total
+from edgeprof.profiler.units import human
 
 STACKED = re.compile(r"(loop|dm-|md|bcache)\d")
 """Names of devices that pass requests on to a device below, which then counts the same bytes again."""
@@ -35,7 +36,7 @@ def app_read_bytes(data: RunData) -> Value:
     found = _process_total(data, "rchar")
     if found is None:
         return missing(_no_process_io(data))
-    return Value(found[0], f"rchar of {found[1]} processes; {SHORT_LIVED}")
+    return Value(found[0], f"rchar of {counted(found[1], 'process', 'processes')}; {SHORT_LIVED}")
 
 
 def _no_process_io(data: RunData) -> str:
@@ -98,7 +99,7 @@ def _storage(data: RunData, column: str, cancelled_column: str | None) -> Value:
     if grouped is not None and grouped[0] > total:
         return Value(grouped[0], f"the cgroup's account ({mode}), larger than the processes'" + grouped[1])
     minus = f" - {cancelled_column}" if cancelled else ""
-    return Value(total, f"{column}{minus} of {own[1]} processes; {SHORT_LIVED}")
+    return Value(total, f"{column}{minus} of {counted(own[1], 'process', 'processes')}; {SHORT_LIVED}")
 
 
 def read_amplification(data: RunData) -> Value:
@@ -108,7 +109,10 @@ def read_amplification(data: RunData) -> Value:
         return missing(asked.reason or stored.reason or "")
     if asked.value == 0:
         return missing("the run read nothing through read calls")
-    return Value(stored.value / asked.value, f"{stored.value:.0f} bytes from storage / {asked.value:.0f} asked for")
+    return Value(
+        stored.value / asked.value,
+        f"{human(stored.value, 'bytes')} from storage / {human(asked.value, 'bytes')} asked for",
+    )
 
 
 def page_cache_hit_ratio(data: RunData) -> Value:
@@ -129,7 +133,7 @@ def page_cache_hit_ratio(data: RunData) -> Value:
         missed, how = added, "1 - bytes that entered the page cache / bytes asked for by read calls"
     if missed > asked.value:
         return missing(
-            f"{missed:.0f} bytes came from storage for {asked.value:.0f} asked for by read calls:"
+            f"{human(missed, 'bytes')} came from storage for {human(asked.value, 'bytes')} asked for by read calls:"
             " memory-mapped files and read-ahead hide how many were hits"
         )
     return Value(1 - missed / asked.value, how)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeprof.profiler.analysis.data import RunData, Value, floats, growth, has_column, missing
+from edgeprof.profiler.analysis.data import RunData, Value, counted, floats, growth, has_column, missing
 from edgeprof.profiler.analysis.perf import event_total
 from edgeprof.profiler.analysis.processes import SHORT_LIVED, WAITED, counter_sum, exit_usage, level_sum
 
@@ -15,10 +15,9 @@ def _peak(data: RunData, column: str, absent: str) -> Value:
         return missing(data.why_absent("process"))
     if not has_column(table, column):
         return missing(absent)
-    series = level_sum(table, column)
-    return Value(
-        float(series.values.max()), f"largest of {len(series.values)} samples of the sum over the run's processes"
-    )
+    reads = len(table.filter(table[column].is_valid())["time_ns"].unique())
+    how = f"largest sum over the run's processes; it was read at {counted(reads, 'moment')}"
+    return Value(float(level_sum(table, column).values.max()), how)
 
 
 def rss_peak(data: RunData) -> Value:
@@ -48,9 +47,9 @@ def _faults(data: RunData, major: bool) -> Value:
     grouped = _cgroup_faults(data, major)
     if grouped is not None:
         return Value(grouped, "memory.stat of the run's cgroup")
-    counted = event_total(data, "major-faults" if major else "minor-faults")
-    if counted.value is not None:
-        return counted
+    by_perf = event_total(data, "major-faults" if major else "minor-faults")
+    if by_perf.value is not None:
+        return by_perf
     table, column = data.table("process"), "majflt" if major else "minflt"
     own = None
     if table is not None and has_column(table, column):

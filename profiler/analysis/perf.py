@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from edgeprof.profiler.analysis.data import RunData, Value, floats, missing, texts
+from edgeprof.profiler.analysis.data import RunData, Value, counted, floats, missing, texts
 
 
 def event_total(data: RunData, event: str) -> Value:
@@ -22,7 +22,7 @@ def event_total(data: RunData, event: str) -> Value:
     if np.isnan(values).all():
         reasons = [reason for reason in texts(chosen, "reason") if reason]
         return missing(f"perf could not count {event}: {reasons[0] if reasons else 'it gave no reason'}")
-    how = f"perf's {event} over {len(values)} intervals"
+    how = f"perf's {event} over {counted(len(values), 'interval')}"
     running = floats(chosen, "running")
     if not np.isnan(running).all() and np.nanmin(running) < 1:
         how += f", counted {np.nanmean(running):.0%} of the time and scaled"

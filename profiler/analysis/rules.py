@@ -40,7 +40,7 @@ CPU_BUSY = 0.80
 """Share of the CPUs the run may use from which they are the limit."""
 
 COMPUTE_SHARE = 0.60
-"""Share of the run in forward, backward and optimizer phases from which computing is the limit."""
+"""Share of the step time in forward, backward and optimizer phases from which computing is the limit."""
 
 BLOCKED_SHARE = 0.20
 """Share of samples in which the loading processes sat in uninterruptible sleep (state D), that is in I/O."""
@@ -205,10 +205,11 @@ def _writeback(seen: Symptoms) -> Finding | None:
 
 def _compute(seen: Symptoms) -> Finding | None:
     stall = seen.value("data_stall")
-    computing = sum(seen.phase_shares.get(name, 0.0) for name in ("forward", "backward", "optimizer"))
+    computing = seen.computing or 0.0
     evidence = []
     if computing >= COMPUTE_SHARE:
-        evidence.append(f"Forward, backward and optimizer took {percent(computing)} of the run.")
+        what = "step time" if seen.steps else "run"
+        evidence.append(f"Forward, backward and optimizer took {percent(computing)} of the {what}.")
     if seen.gpu_busy is not None and seen.gpu_busy >= GPU_BUSY:
         evidence.append(f"The GPU was busy in {percent(seen.gpu_busy)} of the time.")
     if seen.cpu_busy is not None and seen.cpu_busy >= CPU_BUSY:

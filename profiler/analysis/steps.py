@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from edgeprof.profiler.analysis.data import NS, Floats, RunData, Value, floats, missing, percentile, seconds, times
-from edgeprof.profiler.analysis.timeline import LOAD, main_phases, named, overlap
+from edgeprof.profiler.analysis.timeline import LOAD, main_phases, named, no_phases, overlap
 
 
 def step_table(data: RunData) -> pa.Table | None:
@@ -93,7 +93,7 @@ def data_stall(data: RunData) -> Value:
         return missing(no_steps(data))
     phases = main_phases(data)
     if phases is None:
-        return missing(f"no phase was recorded: {data.why_absent('phases')}")
+        return missing(no_phases(data))
     own = table.filter(pc.is_in(table["pid"], value_set=pc.unique(phases["pid"].combine_chunks())))
     if not own.num_rows:
         return missing("the steps were recorded by another process than the phases")

@@ -14,6 +14,7 @@ from edgeprof.profiler.analysis.data import NS, RunData, equals, floats, growth,
 from edgeprof.profiler.analysis.io import page_bytes
 from edgeprof.profiler.analysis.processes import process_keys
 from edgeprof.profiler.analysis.steps import step_table
+from edgeprof.profiler.analysis.timeline import main_phases, named, overlap
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Symptoms:
     Attributes:
         metrics: metric of the whole run -> its row.
         phase_shares: phase -> its share of the run's time.
+        computing: share of the step time in forward, backward and optimizer; of the run where there are no steps.
         seconds: length of the run.
         steps: number of steps.
         interrupted: the run's end was not captured.
@@ -39,6 +41,7 @@ class Symptoms:
 
     metrics: Mapping[str, Mapping[str, Any]]
     phase_shares: Mapping[str, float] = field(default_factory=dict)
+    computing: float | None = None
     seconds: float | None = None
     steps: int | None = None
     interrupted: bool = False
@@ -92,6 +95,7 @@ class Symptoms:
         return cls(
             metrics=whole,
             phase_shares=_phase_shares(rows, seconds),
+            computing=_computing(data, _phase_shares(rows, seconds)),
             seconds=seconds,
             steps=int(steps) if steps is not None else None,
             interrupted=data.run.get("status") == "interrupted",
@@ -116,6 +120,23 @@ def _phase_shares(rows: Iterable[Mapping[str, Any]], seconds: float | None) -> d
         for row in rows
         if row["phase"] is not None and row["name"] == "wall_time" and row["value"] is not None
     }
+
+
+COMPUTING = ("forward", "backward", "optimizer")
+"""Phases in which a program computes."""
+
+
+def _computing(data: RunData, phase_shares: Mapping[str, float]) -> float | None:
+    phases, steps = main_phases(data), step_table(data)
+    if phases is None or steps is None:
+        known = [phase_shares[name] for name in COMPUTING if name in phase_shares]
+        return sum(known) if known else None
+    begin, end = times(steps, "start_ns"), times(steps, "end_ns")
+    spans = [named(phases, name) for name in COMPUTING]
+    starts, ends = (np.concatenate(side) for side in zip(*spans, strict=True))
+    inside = overlap(starts, ends, begin, end)
+    total = float((end - begin).sum())
+    return float(inside.sum()) / total if total > 0 else None
 
 
 def _cpus(data: RunData) -> float:

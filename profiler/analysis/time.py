@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgeprof.collectors.phases.parse import coverage
 from edgeprof.profiler.analysis.data import RunData, Value, missing
-from edgeprof.profiler.analysis.timeline import main_phases
+from edgeprof.profiler.analysis.timeline import main_phases, no_phases
 
 
 def wall_time(data: RunData) -> Value:
@@ -19,7 +19,7 @@ def phase_coverage(data: RunData) -> Value:
     """Share of the wall time that lies inside at least one phase of the main process's main thread."""
     phases = main_phases(data)
     if phases is None:
-        return missing(f"no phase was recorded: {data.why_absent('phases')}")
+        return missing(no_phases(data))
     if data.start_ns is None or data.end_ns is None or not data.seconds:
         return missing("the run's start or end is not known")
     share = coverage(phases, data.start_ns, data.end_ns)

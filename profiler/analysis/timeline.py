@@ -56,6 +56,14 @@ def main_phases(data: RunData) -> pa.Table | None:
     return data.once("main_phases", select)
 
 
+def no_phases(data: RunData) -> str:
+    """The sentence that says why there are no phases and how to get some."""
+    entry = data.collector("phases")
+    if entry is None or not entry.get("available", True):
+        return data.why_absent("phases")
+    return "the program recorded no phase; mark them with edgeprof.phase(), or run it with --auto"
+
+
 def timeline(data: RunData) -> Timeline | None:
     """The run's timeline; None when no phase was recorded."""
     return data.once("timeline", lambda: _build(main_phases(data)))

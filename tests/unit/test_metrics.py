@@ -211,6 +211,17 @@ class TestAccounts:
         assert value("major_faults", data) == 6  # the processes' own sum is larger, and both are lower bounds
         assert value("context_switches", data) == 42
 
+    def test_io_of_a_child_that_was_waited_for_is_in_its_parents_figure(self) -> None:
+        processes = tiny_run.process().set_column(2, "ppid", pa.array([1, 1, tiny_run.MAIN, 1], pa.int32()))
+        data = tiny_run.data(tables={"process": processes}, without=("cgroup_io",))
+        assert value("app_read_bytes", data) == 8000
+        assert value("storage_read_bytes", data) == 6144
+
+    def test_io_of_a_child_that_outlives_the_last_sample_of_its_parent_is_added(self) -> None:
+        processes = tiny_run.process().slice(0, 3)
+        processes = processes.set_column(2, "ppid", pa.array([1, 1, tiny_run.MAIN], pa.int32()))
+        assert value("app_read_bytes", tiny_run.data(tables={"process": processes})) == 4000 + 3000
+
     def test_cgroup_v1_that_counts_nothing_is_not_believed(self) -> None:
         silent = tiny_run.cgroup_io().slice(0, 1).set_column(2, "read_bytes", pa.array([0], pa.int64()))
         data = tiny_run.data(tables={"cgroup_io": silent}, cgroup={"mode": "hybrid"})
