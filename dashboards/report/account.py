@@ -72,7 +72,8 @@ def overhead_rows(data: RunData) -> list[list[str]]:
     share = _number(used.get("cpu_share"))
     rows = [
         ["CPU time of edgeprof", human(_number(used.get("cpu_seconds")), "s")],
-        ["Share of one core", NOT_MEASURED if share is None else human(share, "share")],
+        ["… of it before and after the program ran", human(_number(used.get("setup_cpu_seconds")), "s")],
+        ["Share of one core while it ran", NOT_MEASURED if share is None else human(share, "share")],
         ["CPU time of helper tools", human(_number(used.get("helper_cpu_seconds")), "s")],
         ["Bytes written", human(_number(used.get("bytes_written")), "bytes")],
         ["Wall time added to the program", human(_number(used.get("wall_added_seconds")), "s")],

@@ -17,8 +17,10 @@ from edgeprof.dashboards.report.data import RunData
 from edgeprof.dashboards.report.figures import latency, offsets, owners, phase_memory, sizes, steps, timeline
 from edgeprof.dashboards.report.figures.base import Absent, Picture
 from edgeprof.dashboards.report.figures.phasing import main_phases, phase_colours
-from edgeprof.dashboards.report.figures.series import process_rate
+from edgeprof.dashboards.report.figures.series import Series, line, process_rate, stack
 from edgeprof.dashboards.report.figures.timeline.traffic import whole_devices
+from edgeprof.dashboards.report.figures.zones import ZONE_BYTES, Zones
+from edgeprof.dashboards.report.theme import BLUE
 from tests.synthetic_run import MAIN_PID, NS, START_NS, Maker, Shape, write_run
 
 SMALL = Shape(seconds=10, steps=40, requests=500)
@@ -246,6 +248,37 @@ def test_few_requests_are_points_and_many_are_a_density_that_counts_them_all(tab
     assert heatmap.type == "heatmap"
     assert np.nansum(10 ** np.asarray(heatmap.z, float)) == pytest.approx(n, rel=1e-4)
     assert "density" in found.caption
+
+
+def test_stretches_that_the_run_did_not_touch_are_left_out_of_the_axis() -> None:
+    far = 200 * 10**9
+    zones = Zones.of(np.array([0.0, 100.0, far, far + ZONE_BYTES]))
+    assert not zones.contiguous()
+    position = zones.position(np.array([100.0, far + 5.0, far + ZONE_BYTES, far / 2]))
+    rest = far % ZONE_BYTES
+    assert position[:3].tolist() == [100.0, ZONE_BYTES + rest + 5, 2 * ZONE_BYTES + rest]
+    assert np.isnan(position[3])
+    at, texts = zones.ticks(100.0, float(ZONE_BYTES + rest), 2)
+    assert at == [100.0, ZONE_BYTES + rest]
+    assert texts == ["100 B", "200.000 GB"]
+
+
+def test_requests_of_others_outside_the_runs_zones_are_counted_in_words(tables: Write) -> None:
+    block = {**BLOCK, "sector": [0, 8, 10**9, 1000, None]}
+    found = picture(offsets.build(tables(block_io=block)))
+    assert any(limit.startswith("1 requests of others lie where the run did not go") for limit in found.limits)
+
+
+def test_a_source_read_more_seldom_than_its_table_has_rows_is_a_line() -> None:
+    time, values = np.arange(10.0), np.where(np.arange(10) % 3 == 0, 5.0, np.nan)
+    drawn = line(Series("a", time, values, "bytes", BLUE), "y", "legend")
+    assert (drawn.x.tolist(), drawn.y.tolist(), drawn.mode) == ([0, 3, 6, 9], [5] * 4, "lines")
+
+
+def test_a_stack_stands_on_samples_that_have_all_its_parts() -> None:
+    time, some = np.arange(4.0), np.array([1.0, np.nan, 3, 4])
+    parts = [Series("a", time, some, "bytes", BLUE), Series("b", time, np.ones(4), "bytes", BLUE)]
+    assert [trace.x.tolist() for trace in stack(parts, "y", "legend")] == [[0, 2, 3]] * 2
 
 
 def test_nothing_of_the_run_on_a_device_is_an_empty_state(tables: Write) -> None:

@@ -54,10 +54,11 @@ def hover(unit: str) -> str:
 
 
 def line(series: Series, axis: str, legend: str) -> go.Scatter:
-    """A thinned line."""
+    """A thinned line through the known values: a source may be read more seldom than its table has rows."""
     import plotly.graph_objects as go
 
-    x, y = downsample.min_max(series.time, series.values)
+    known = np.isfinite(series.values)
+    x, y = downsample.min_max(series.time[known], series.values[known])
     return go.Scatter(
         x=compact(x),
         y=compact(y),
@@ -74,12 +75,13 @@ def stack(parts: Sequence[Series], axis: str, legend: str) -> list[go.Scatter]:
     """Areas on top of each other; all thinned at the same moments, those where their sum is least and greatest."""
     import plotly.graph_objects as go
 
-    time = parts[0].time
-    total = np.nansum([part.values for part in parts], axis=0)
-    keep = downsample.min_max_index(time, total)
+    values = np.array([part.values for part in parts])
+    known = np.isfinite(values).all(axis=0)
+    rows = np.flatnonzero(known if known.any() else np.isfinite(values).any(axis=0))
+    keep = rows[downsample.min_max_index(parts[0].time[rows], np.nansum(values[:, rows], axis=0))]
     return [
         go.Scatter(
-            x=compact(time[keep]),
+            x=compact(part.time[keep]),
             y=compact(np.nan_to_num(part.values[keep])),
             name=label(part.name),
             mode="lines" if len(keep) > 1 else "markers",
