@@ -75,13 +75,18 @@ def encode_name(name: str) -> bytes:
 
 
 class Writer:
-    """The records of one process.  Opens its file at the first record; never raises an Exception."""
+    """The records of one process.  Opens its file at the first record; never raises an Exception.
+
+    Threads, signal handlers and forked children may record at any time.
+    """
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self.path = ""
         self.lost = 0
-        self._lock = threading.RLock()  # re-entrant: a signal handler may record while we grow
+        self._lock = threading.RLock()
+        self._grower = 0  # the thread that grows the file now
+        self._waiting: List[Tuple[int, str, float, int, int]] = []  # records of signal handlers meanwhile
         self._local = threading.local()
         self._names: Dict[str, bytes] = {}
         self._slots = itertools.count(1)  # slot 0 is the header
@@ -111,8 +116,12 @@ class Writer:
             if self._dead and not self._revive():
                 return
             slot = next(self._slots)
-            if slot >= self._limit and not self._grow(slot):
-                return
+            if slot >= self._limit:
+                if self._grower == threading.get_ident():  # a signal handler that interrupted our growing
+                    self._waiting.append((kind, name, value, time_ns or _now(), tid))
+                    return
+                if not self._grow(slot):
+                    return
             first, count, memory = self._last
             if not 0 <= slot - first < count:  # another thread has grown the file meanwhile
                 first, count, memory = next(c for c in self._chunks if 0 <= slot - c[0] < c[1])
@@ -131,19 +140,24 @@ class Writer:
 
     def _grow(self, slot: int) -> bool:
         with self._lock:
-            while slot >= self._limit:
-                size = min(max(self._limit << 6, _FIRST_CHUNK), _LARGEST_CHUNK)
-                try:
+            self._grower = threading.get_ident()
+            try:
+                while slot >= self._limit:
+                    size = min(max(self._limit << 6, _FIRST_CHUNK), _LARGEST_CHUNK)
                     if self._limit == 0:
                         self._open()
                     elif not self._within_budget(size):
                         raise OSError("over budget")
                     self._add_chunk(size)
-                except Exception:
-                    self._dead = True
-                    self._count_lost()
-                    return False
-        return True
+            except Exception:
+                self._dead = True
+                self._count_lost()
+            finally:
+                self._grower = 0
+                waiting, self._waiting = self._waiting, []
+        for item in waiting:
+            self.record(*item)
+        return slot < self._limit
 
     def _within_budget(self, size: int) -> bool:
         seconds = (_now() - self._start_ns) * 1e-9

@@ -141,9 +141,26 @@ def test_a_signal_handler_may_record(tmp_path: Path) -> None:
         "for i in range(20000): r.mark('loop', i)\n"
         "signal.setitimer(signal.ITIMER_REAL, 0)\n",
     )
+    assert (parsed.lost, parsed.notes) == (0, [])
     marks = parsed.tables["marks"].to_pandas()
     assert marks.loc[marks["name"] == "loop", "value"].tolist() == list(range(20000))
     assert (marks["name"] == "alarm").any()
+
+
+def test_a_signal_handler_may_record_while_the_file_grows(tmp_path: Path) -> None:
+    parsed = record(
+        tmp_path,
+        "allocate = os.posix_fallocate\n"
+        "def interrupted(*a):\n"
+        "    signal.raise_signal(signal.SIGUSR1); allocate(*a); signal.raise_signal(signal.SIGUSR1)\n"
+        "os.posix_fallocate = interrupted\n"
+        "signal.signal(signal.SIGUSR1, lambda *a: r.mark('signal'))\n"
+        "for i in range(3000): r.mark('loop', i)\n",
+    )
+    marks = parsed.tables["marks"].to_pandas()
+    assert marks.loc[marks["name"] == "loop", "value"].tolist() == list(range(3000))
+    assert (marks["name"] == "signal").sum() == 2 * 3  # 64, 64 and 128 KiB
+    assert parsed.lost == 0
 
 
 def test_coroutines_are_measured_to_their_end(tmp_path: Path) -> None:
