@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeprof.profiler.errors import AmbiguousRun, EdgeprofError, NewerSchema, NoRuns, NoSuchRun
-from edgeprof.profiler.run import RUNS_FOLDER, Run, open_run
+from edgeprof.profiler.errors import AmbiguousRun, DamagedMetrics, EdgeprofError, NewerSchema, NoRuns, NoSuchRun
+from edgeprof.profiler.run import RUNS_FOLDER, Run, open_run, read_parquet
 
 PARTIAL_MANIFEST = "manifest.partial.json"
 """What an interrupted run has in place of its manifest, until it is ingested."""
@@ -139,3 +139,27 @@ def find_run(text: str, folder: Path) -> Run:
         NoSuchRun, AmbiguousRun, NoRuns; NotARun, DamagedManifest, NewerSchema.
     """
     return open_run(find_path(text, folder))
+
+
+def metrics_of(run: Run) -> dict[str, dict[str, Any]]:
+    """As `Run.metrics`.  Raises DamagedMetrics."""
+    try:
+        return run.metrics
+    except (OSError, ValueError, KeyError):  # pyarrow's errors are OSErrors and ValueErrors
+        raise DamagedMetrics(run.path) from None
+
+
+def phases_of(run: Run) -> list[dict[str, Any]]:
+    """Each phase's ``name`` and ``metrics`` (name -> value, unit, reason), as written.  Raises DamagedMetrics."""
+    path = run.path / "metrics.parquet"
+    if not path.is_file():
+        return []
+    phases: dict[str, dict[str, Any]] = {}
+    try:
+        for row in read_parquet(path).to_pylist():
+            if row["phase"] is not None:
+                entry = {"value": row["value"], "unit": row["unit"], "reason": row["reason"]}
+                phases.setdefault(row["phase"], {})[row["name"]] = entry
+    except (OSError, ValueError, KeyError):
+        raise DamagedMetrics(run.path) from None
+    return [{"name": name, "metrics": metrics} for name, metrics in phases.items()]

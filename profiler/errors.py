@@ -80,3 +80,10 @@ class QueryFailed(EdgeprofError):
 
     def __init__(self, why: str) -> None:
         super().__init__(f"the query failed: {why}")
+
+
+class DamagedMetrics(EdgeprofError):
+    """A run whose metrics file is not what was written."""
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(f"the metrics of {path} cannot be read; make them anew with `edgeprof ingest --force {path}`")

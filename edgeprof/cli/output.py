@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeprof.profiler.dataset import metrics_of, phases_of
 from edgeprof.profiler.units import human
 
 if TYPE_CHECKING:
@@ -104,32 +105,17 @@ def wanted_width(table: Table, console: Console) -> int:
 
 
 def summary(run: Run) -> dict[str, Any]:
-    """A run as plain JSON values: what ``edgeprof show RUN --json`` prints."""
+    """A run as plain JSON values: what ``edgeprof show RUN --json`` prints.  Raises DamagedMetrics."""
     manifest = run.manifest
     return {
         "run": {**manifest["run"], "path": str(run.path)},
         "factors": manifest["factors"],
-        "metrics": run.metrics,
-        "phases": phase_rows(run),
+        "metrics": metrics_of(run),
+        "phases": phases_of(run),
         "collectors": manifest["collectors"],
         "overhead": manifest["overhead"],
         "verdict": manifest.get("verdict") or UNTOLD_VERDICT,
     }
-
-
-def phase_rows(run: Run) -> list[dict[str, Any]]:
-    """Each phase's name and metrics (name -> value, unit, reason), in order of first appearance."""
-    path = run.path / "metrics.parquet"
-    if not path.is_file():
-        return []
-    import pyarrow.parquet as pq
-
-    phases: dict[str, dict[str, Any]] = {}
-    for row in pq.read_table(path).to_pylist():
-        if row["phase"] is not None:
-            entry = {"value": row["value"], "unit": row["unit"], "reason": row["reason"]}
-            phases.setdefault(row["phase"], {})[row["name"]] = entry
-    return [{"name": name, "metrics": metrics} for name, metrics in phases.items()]
 
 
 def print_summary(run: Run, console: Console) -> None:

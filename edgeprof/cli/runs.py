@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from edgeprof.cli.options import folder_option, json_option
 from edgeprof.cli.output import make_console, make_table, outcome, plain, print_json
+from edgeprof.profiler.dataset import Entry, list_runs, metrics_of, runs_folder
+from edgeprof.profiler.errors import DamagedMetrics
 from edgeprof.profiler.units import human
-
-if TYPE_CHECKING:
-    from edgeprof.profiler.dataset import Entry
 
 KEY_METRICS = (
     ("wall time", "wall_time"),
@@ -31,8 +30,6 @@ KEY_METRICS = (
 @json_option
 def command(folder_argument: Path | None, folder: Path | None, as_json: bool) -> None:
     """List the runs of a folder, oldest first; any part of a run's id that is unique names it."""
-    from edgeprof.profiler.dataset import list_runs, runs_folder
-
     place = runs_folder(folder_argument or folder)
     entries = list_runs(place)
     if as_json:
@@ -54,8 +51,8 @@ def _metrics(entry: Entry) -> dict[str, dict[str, Any]]:
     if entry.run is None:
         return {}
     try:
-        return entry.run.metrics
-    except (OSError, ValueError, KeyError):  # pyarrow's errors are ValueErrors and OSErrors
+        return metrics_of(entry.run)
+    except DamagedMetrics:
         return {}
 
 

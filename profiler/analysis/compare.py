@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from edgeprof.profiler.dataset import metrics_of
+
 if TYPE_CHECKING:
     from edgeprof.profiler.run import Run
 
@@ -22,10 +24,13 @@ def compare(runs: Sequence[Run]) -> dict[str, Any]:
         ``differences`` and ``relative`` differences of each further run from the first, with
         ``reasons`` of values that are null), ``factors`` and ``host`` (name, values; only those
         that differ), ``caution``.
+
+    Raises:
+        DamagedMetrics: the metrics of one of them cannot be read.
     """
     return {
         "runs": [_identity(run) for run in runs],
-        "metrics": _metric_rows([run.metrics for run in runs]),
+        "metrics": _metric_rows([metrics_of(run) for run in runs]),
         "factors": differing([run.manifest.get("factors") or {} for run in runs]),
         "host": differing([_comparable(run.manifest.get("host") or {}) for run in runs]),
         "caution": CAUTION,

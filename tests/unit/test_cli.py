@@ -120,11 +120,11 @@ class TestMain:
     ) -> None:
         failure = EdgeprofError("the disk\nis full")
         failure.exit_code = 122
-        monkeypatch.setattr("edgeprof.profiler.dataset.list_runs", raiser(failure))
+        monkeypatch.setattr("edgeprof.cli.runs.list_runs", raiser(failure))
         assert edgeprof("runs") == Said(122, "", "edgeprof: the disk is full\n")
 
     def test_a_bug_is_one_sentence_and_125(self, edgeprof: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("edgeprof.profiler.dataset.list_runs", raiser(KeyError("x")))
+        monkeypatch.setattr("edgeprof.cli.runs.list_runs", raiser(KeyError("x")))
         said = edgeprof("runs")
         assert said.code == 125
         assert said.err.count("\n") == 1
@@ -132,7 +132,7 @@ class TestMain:
         assert "--debug" in said.err
 
     def test_debug_shows_the_traceback_of_a_bug(self, edgeprof: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("edgeprof.profiler.dataset.list_runs", raiser(KeyError("x")))
+        monkeypatch.setattr("edgeprof.cli.runs.list_runs", raiser(KeyError("x")))
         with pytest.raises(KeyError):
             edgeprof("--debug", "runs")
         monkeypatch.setenv("EDGEPROF_DEBUG", "1")
@@ -143,11 +143,11 @@ class TestMain:
         assert edgeprof("runs", "--debug").code == 120
 
     def test_interrupted_is_130(self, edgeprof: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("edgeprof.profiler.dataset.list_runs", raiser(KeyboardInterrupt()))
+        monkeypatch.setattr("edgeprof.cli.runs.list_runs", raiser(KeyboardInterrupt()))
         assert edgeprof("runs").code == 130
 
     def test_a_commands_own_exit_code_passes(self, edgeprof: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("edgeprof.profiler.dataset.list_runs", raiser(click.exceptions.Exit(42)))
+        monkeypatch.setattr("edgeprof.cli.runs.list_runs", raiser(click.exceptions.Exit(42)))
         assert edgeprof("runs").code == 42
 
     def test_a_closed_pipe_is_no_error(self, runs: Path) -> None:
@@ -268,6 +268,14 @@ class TestShow:
         assert (said.code, said.out) == (120, "")
         assert part in said.err
         assert said.err.count("\n") == 1
+
+    def test_damaged_metrics_are_one_sentence(self, edgeprof: Call, tmp_path: Path) -> None:
+        path = tiny_run.write(tmp_path / FIRST)
+        (path / "metrics.parquet").write_bytes(b"PAR1 no more")
+        for args in (("show", str(path)), ("compare", str(path), "abc")):
+            said = edgeprof(*args)
+            assert (said.code, said.err.count("\n")) == (120, 1)
+            assert "edgeprof ingest --force" in said.err
 
 
 class TestCompare:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeprof.collectors import schema
@@ -424,6 +424,7 @@ def test_a_pid_used_again_counts_as_another_process() -> None:
     assert counter_sum(table, "minflt", None).values.tolist() == [10, 30, 37]
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 8), st.integers(1, 3), st.one_of(st.none(), st.integers(0, 50))),
