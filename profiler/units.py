@@ -12,6 +12,8 @@ from collections.abc import Sequence
 NOT_MEASURED = "not measured"
 _LARGE: Sequence[tuple[float, str]] = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _BASE_SYMBOLS = {"bytes": "B", "B": "B", "J": "J", "W": "W", "Hz": "Hz"}
+_ROUNDS_UP = 0.9995
+"""From this part of a scale on, three digits would read 1000 of the scale below."""
 _SMALL_TIMES: Sequence[tuple[float, str]] = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
@@ -53,7 +55,7 @@ def seconds(value: float) -> str:
     if size == 0:
         return "0 s"
     for scale, symbol in _SMALL_TIMES:
-        if size >= scale:
+        if size >= scale * _ROUNDS_UP:
             return f"{_digits(value / scale)} {symbol}"
     return f"{value / 1e-9:.2g} ns"
 
@@ -77,7 +79,7 @@ def request_size(value: int) -> str:
 
 def _prefixed(value: float, symbol: str) -> str:
     for scale, prefix in _LARGE:
-        if abs(value) >= scale:
+        if abs(value) >= scale * _ROUNDS_UP:
             return f"{_digits(value / scale)} {prefix}{symbol}"
     if value == 0 or abs(value) >= 1 or symbol == "B":
         return f"{_digits(value)} {symbol}"
