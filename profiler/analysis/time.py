@@ -8,10 +8,12 @@ from edgeprof.profiler.analysis.timeline import main_phases, no_phases
 
 
 def wall_time(data: RunData) -> Value:
-    """Time from the workload's exec to its exit."""
+    """Time from the workload's exec to its exit; of an interrupted run, to its last sample."""
     value = data.run.get("wall_time")
     if isinstance(value, (int, float)) and value >= 0:
-        return Value(float(value), "exit minus exec of the workload's first process")
+        interrupted = data.run.get("status") == "interrupted"
+        until = "last sample of the interrupted run" if interrupted else "exit"
+        return Value(float(value), f"{until} minus exec of the workload's first process")
     return missing("the run was interrupted, so its end is not known")
 
 
