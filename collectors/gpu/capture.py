@@ -187,15 +187,15 @@ class Gpu(Collector):
         self._writer.flush()
 
     def stop(self) -> Status:
-        """Take a last sample and shut NVML down."""
+        """Close, and shut NVML down."""
         details = {"devices": [_described(device) for device in self._devices]}
         if self._writer is None:
             self._shut_down()
             return Status(0, 0, details=details)
-        self.sample(time.monotonic_ns())
         self._writer.close()
         self._shut_down()
-        return Status(self._writer.records, self._writer.bytes, details=details)
+        written = self._writer
+        return Status(written.records, written.bytes, written.lost, notes=tuple(written.notes()), details=details)
 
     def _shut_down(self) -> None:
         if self._nvml is not None:

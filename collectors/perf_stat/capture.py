@@ -54,7 +54,6 @@ class PerfStat(Collector):
         self._json = True
         self._control = False
         self._perf: Optional[HelperProcess] = None
-        self._clock: Optional[FrameWriter] = None
         self._output = ""
         self._notes: List[str] = []
         self._ready_seconds: Optional[float] = None
@@ -91,7 +90,6 @@ class PerfStat(Collector):
         """
         raw = self.context.raw
         self._output = os.path.join(raw, "stat.json" if self._json else "stat.csv")
-        self._clock = FrameWriter(os.path.join(raw, "clock.frames"))
         argv = [str(self._program), "stat", "-I", str(int(self._period * 1000)), "-o", self._output]
         argv += ["-j"] if self._json else ["-x", ";"]
         argv += ["-e", ",".join(self._events), "-p", str(self.context.pid)]
@@ -154,9 +152,9 @@ class PerfStat(Collector):
         raise OSError("perf ended at once: {}".format(said))
 
     def _mark(self, source: str, now_ns: int) -> None:
-        assert self._clock is not None
-        self._clock.frame(now_ns, self._clock.source(source), b"")
-        self._clock.flush()
+        clock = FrameWriter(os.path.join(self.context.raw, "clock.frames"))
+        clock.frame(now_ns, clock.source(source), b"")
+        clock.close()  # at once: the run may be killed before there is anything more to write
 
     def sample(self, now_ns: int) -> None:
         """Nothing to copy: perf writes its own file."""
@@ -175,8 +173,6 @@ class PerfStat(Collector):
                 said = _first_line(read_text(os.path.join(self.context.raw, "stderr")) or "")
                 self._notes.append("perf ended with code {}: {}".format(code, said))
             details.update(helper_pid=self._perf.pid, helper_cpu_seconds=self._perf.cpu_seconds)
-        if self._clock is not None:
-            self._clock.close()
         records, size = _count_lines(self._output)
         return Status(records, size, lost, notes=tuple(self._notes), details=details)
 

@@ -50,6 +50,7 @@ def capture_run(tmp_path: Path, library: str, samples: int = 3) -> tuple[Parsed,
     collector.start()
     for number in range(samples):
         collector.sample(10**15 + number)
+    collector.last(10**16)
     status = collector.stop()
     return parse.parse(tmp_path, RunFacts(0, None, 1, run_pids=frozenset({os.getpid()}))), status
 
@@ -83,7 +84,7 @@ def test_what_is_not_supported_has_no_rows_and_a_reason_never_0(tmp_path: Path, 
 
 def test_a_call_that_fails_only_now_is_null_now(tmp_path: Path, libraries: Any) -> None:
     parsed, status = capture_run(tmp_path, libraries(), samples=3)
-    # The probe took the first of three good answers; then come the start, three samples and the stop.
+    # The probe took the first of three good answers; then come the start, three samples and the last one.
     assert values(parsed, "temperature") == [61.0, 61.0, None, None, None]
     assert len(values(parsed, "power")) == 5
     assert status.records == 5 * (2 + 1)  # two devices, one with a process list

@@ -1,0 +1,81 @@
+"""Copies temperatures and the states of cooling devices once a second."""
+
+import os
+import time
+from typing import Any, Dict, List, Optional
+
+from edgeprof.collectors.base import Collector, Context, FileSampler, FrameWriter, Probe, Status
+from edgeprof.collectors.sysfs import children, read_number, read_text
+
+RASPBERRY_PI = "devices/platform/soc/soc:firmware/get_throttled"
+
+
+class Thermal(Collector):
+    """Reads thermal_zone*/temp, cooling_device*/cur_state and the Raspberry Pi firmware's get_throttled.
+
+    Zones and devices are told apart by number and type, since several may share a type: the source of a frame is
+    ``zone:0:CPU-therm``, ``device:3:Processor`` or ``raspberrypi``.
+    (Documentation/driver-api/thermal/sysfs-api.rst of the kernel.)
+    """
+
+    name = "thermal"
+    interval = 1.0
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        sys = context.roots.sys
+        thermal = os.path.join(sys, "class/thermal")
+        self._files: Dict[str, str] = {}
+        self._devices: List[Dict[str, Any]] = []
+        for kind, folders, file in (
+            ("zone", children(thermal, "thermal_zone*"), "temp"),
+            ("device", children(thermal, "cooling_device*"), "cur_state"),
+        ):
+            for folder in folders:
+                number = "".join(filter(str.isdigit, os.path.basename(folder)))
+                what = read_text(os.path.join(folder, "type")) or "unknown"
+                self._files["{}:{}:{}".format(kind, number, what)] = os.path.join(folder, file)
+                if kind == "device":
+                    most = read_number(os.path.join(folder, "max_state"))
+                    self._devices.append({"device": number, "type": what, "max_state": most})
+        if os.path.exists(os.path.join(sys, RASPBERRY_PI)):
+            self._files["raspberrypi"] = os.path.join(sys, RASPBERRY_PI)
+        self._writer: Optional[FrameWriter] = None
+        self._sampler: Optional[FileSampler] = None
+
+    def probe(self) -> Probe:
+        """Whether there is anything to read."""
+        if self._files:
+            return Probe(True)
+        return Probe(
+            False,
+            "this machine shows no thermal zone and no cooling device",
+            "virtual machines have none; on a board build the kernel with its thermal driver (CONFIG_THERMAL)",
+        )
+
+    def start(self) -> None:
+        """Open all and read them once."""
+        self._writer = FrameWriter(os.path.join(self.context.raw, "thermal.frames"))
+        self._sampler = FileSampler(self._writer, 64)
+        for source, path in self._files.items():
+            self._sampler.add(path, source)
+        self.sample(time.monotonic_ns())
+
+    def sample(self, now_ns: int) -> None:
+        """Copy what each says; one that is powered down says nothing (EAGAIN) and has no sample."""
+        assert self._writer is not None and self._sampler is not None
+        self._sampler.sample(now_ns)
+        self._writer.flush()
+
+    def stop(self) -> Status:
+        """Close."""
+        if self._writer is None or self._sampler is None:
+            return Status(0, 0)
+        self._sampler.close()
+        self._writer.close()
+        details = {"cooling_devices": self._devices, "unreadable": dict(self._sampler.missing)}
+        written = self._writer
+        return Status(written.records, written.bytes, written.lost, notes=tuple(written.notes()), details=details)
+
+
+COLLECTOR = Thermal
