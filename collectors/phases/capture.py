@@ -85,7 +85,7 @@ class Phases(Collector):
             notes.append("%s could not be written: was the disk full?" % ", ".join(empty[:3]))
         for path in _files(self.context.raw, "-error.txt")[:8]:
             try:
-                with open(path, errors="replace") as file:
+                with open(path, errors="replace", opener=_no_follow) as file:
                     notes.extend("--auto: " + line.strip() for line in file.read(2000).splitlines()[:4])
             except OSError:
                 continue
@@ -101,16 +101,24 @@ def tidy(path: str, proc: str = "/proc") -> Tuple[int, int, bool]:
     Raises:
         OSError: the file cannot be read.
     """
-    with open(path, "rb") as file:
-        head = file.read(_HEADER.size)
+    # the run's programs may put anything here: follow no link, wait for no pipe
+    file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        head = os.pread(file, _HEADER.size, 0)
         if len(head) < _HEADER.size or not head.startswith(_MAGIC):
             return 0, 0, False
         _, _, _, pid, _, _, ticks, lost, _ = _HEADER.unpack(head)
-        used = _used(file.fileno(), os.fstat(file.fileno()).st_size)
-    alive = ticks != 0 and _started(proc, pid) == ticks
-    if not alive:
-        os.truncate(path, used)
+        used = _used(file, os.fstat(file).st_size)
+        alive = ticks != 0 and _started(proc, pid) == ticks
+        if not alive:
+            os.ftruncate(file, used)
+    finally:
+        os.close(file)
     return used, min(lost, 1 << 53), alive
+
+
+def _no_follow(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _used(file: int, size: int) -> int:

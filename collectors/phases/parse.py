@@ -80,13 +80,12 @@ def parse(raw: Path, facts: RunFacts) -> Parsed:
     return Parsed(tables, notes, sum(process.lost for process in processes))
 
 
-def record_files(raw: Path) -> list[Path]:
+def record_files(raw: Path, ending: str = ".bin") -> list[Path]:
     """The record files below a run's raw folder, compressed or not, by their uncompressed names."""
     folder = raw / "phases"
-    found = {
-        path.name.removesuffix(".zst") for path in folder.glob("*.bin*") if path.name.endswith((".bin", ".bin.zst"))
-    }
-    return sorted(folder / name for name in found)
+    files = [path for path in folder.glob("*") if path.is_file() and not path.is_symlink()]
+    names = {path.name.removesuffix(".zst") for path in files}
+    return sorted(folder / name for name in names if name.endswith(ending))
 
 
 def read_records(data: bytes) -> tuple[Process, Array]:
@@ -248,11 +247,9 @@ def facts(raw: Path) -> dict[str, Any]:
     a training one goes before one of inference, and then the first to start.
     """
     found = []
-    folder = raw / "phases"
-    names = {path.name.removesuffix(".zst") for path in folder.glob("*-facts.json*")}
-    for name in sorted(item for item in names if item.endswith("-facts.json")):
+    for path in record_files(raw, "-facts.json"):
         try:
-            said = json.loads(read_raw(folder / name))
+            said = json.loads(read_raw(path))
         except (OSError, ValueError, RecursionError):
             continue
         if isinstance(said, dict):

@@ -183,7 +183,7 @@ class Tracker:
         self.facts["start_ns"] = recorder.process_start()[0]
         path = os.path.join(writer.folder, "%d-facts.json" % os.getpid())
         try:
-            with open(path + ".tmp", "w") as file:
+            with open(path + ".tmp", "w", opener=_no_follow) as file:
                 json.dump(self.facts, file)
             os.replace(path + ".tmp", path)
         except (OSError, TypeError, ValueError) as error:
@@ -201,10 +201,15 @@ def failed(where: str, error: BaseException) -> None:
         writer = recorder.writer()
         if writer is not None:
             try:
-                with open(os.path.join(writer.folder, "%d-error.txt" % os.getpid()), "a") as file:
+                with open(os.path.join(writer.folder, "%d-error.txt" % os.getpid()), "a", opener=_no_follow) as file:
                     file.write(text + "\n")
             except OSError:
                 pass
+
+
+def _no_follow(path: str, flags: int) -> int:
+    """The folder may be open to other users: write through no link that they left."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o644)
 
 
 class State:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -363,6 +364,22 @@ def test_stop_survives_files_that_are_not_records(tmp_path: Path) -> None:
     assert (status.records, status.bytes) == (1, 128)
     assert any("1-1.bin" in note for note in status.notes)
     assert (tmp_path / "2-1.bin").stat().st_size == 500
+
+
+def test_links_and_pipes_in_the_folder_are_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "phases"
+    folder.mkdir()
+    other = tmp_path / "other"
+    other.write_bytes(content([begin(1, "a")], pid=3) + bytes(1000))
+    (folder / "1-1.bin").symlink_to(other)
+    os.mkfifo(folder / "2-1.bin")
+    os.mkfifo(folder / "3-facts.json")
+    os.mkfifo(folder / "4-error.txt")
+    status = capture.COLLECTOR(Context(str(folder))).stop()
+    assert status.records == 0
+    assert other.stat().st_size == 128 + 1000
+    assert parse.parse(tmp_path, RunFacts(0, None, 0)).tables["phases"].num_rows == 0
+    assert parse.facts(tmp_path) == {}
 
 
 @pytest.mark.parametrize("name", [*capture._INJECTED, "capture.py"])

@@ -20,9 +20,10 @@ def _note_failure(where, error):
     # type: (str, object) -> None
     """Leave the reason for the manifest."""
     try:
-        name = "%d-error.txt" % os.getpid()
-        with open(os.path.join(os.environ["EDGEPROF_PHASES"], name), "a") as file:
-            file.write("%s: %s: %s\n" % (where, type(error).__name__, error))
+        path = os.path.join(os.environ["EDGEPROF_PHASES"], "%d-error.txt" % os.getpid())
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
+        with os.fdopen(file, "a") as stream:
+            stream.write("%s: %s: %s\n" % (where, type(error).__name__, error))
     except Exception:  # noqa: S110  (there is nowhere left to say it)
         pass
 
@@ -118,7 +119,9 @@ def _begin():
     if os.environ.get("EDGEPROF_AUTO") != "1" or not folder or sys.version_info < (3, 8):
         return
     try:
-        os.close(os.open(os.path.join(folder, "%d.python" % os.getpid()), os.O_WRONLY | os.O_CREAT, 0o644))
+        os.close(
+            os.open(os.path.join(folder, "%d.python" % os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        )
         sys.meta_path.insert(0, _Finder())  # type: ignore[arg-type]
     except Exception as error:
         _note_failure("starting", error)
