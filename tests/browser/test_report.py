@@ -48,7 +48,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def open_page(chromium: Any, report: Path, **options: Any) -> tuple[Any, Seen]:
-    page, seen = chromium.new_page(viewport={"width": 1280, "height": 900}, **options), Seen()
+    page, seen = chromium.new_page(**{"viewport": {"width": 1280, "height": 900}, **options}), Seen()
     page.on("console", lambda message: seen.messages.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: seen.messages.append(str(error)))
     page.on("request", lambda request: seen.requests.append(request.url))
@@ -196,8 +196,7 @@ def test_hostile_text_is_shown_as_text(chromium: Any, tmp_path: Path) -> None:
 
 
 def test_it_fits_a_narrow_screen(chromium: Any, report: Path) -> None:
-    page, _ = open_page(chromium, report)
-    page.set_viewport_size({"width": 390, "height": 800})
+    page, _ = open_page(chromium, report, viewport={"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.close()
 

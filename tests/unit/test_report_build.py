@@ -105,10 +105,8 @@ def test_what_was_not_captured_stands_there_with_reason_and_remedy(page: Page) -
 
 
 def test_the_profilers_own_cost_stands_there(page: Page) -> None:
-    assert (
-        "CPU time of edgeprof 210 ms … of it before and after the program ran 90 ms Share of one core while it ran 0.35 %"
-        in page.text
-    )
+    assert "CPU time of edgeprof 210 ms … of it before and after the program ran 90 ms" in page.text
+    assert "Share of one core while it ran 0.35 %" in page.text
     assert "1 % of a core, 4 MB/s: kept" in page.text
 
 
