@@ -276,6 +276,7 @@ def other_pythons() -> list[str]:
 def test_own_sitecustomize_still_runs(tmp_path: Path, own_sitecustomize: Path, python: str) -> None:
     collector, variables = environment(tmp_path / "raw")
     variables["PYTHONPATH"] += os.pathsep + str(own_sitecustomize)
+    variables["PYTHONDONTWRITEBYTECODE"] = "1"  # Python 2 would write beside the source
     program = "import os, sys, sitecustomize; print('%s %s' % (os.environ['OWN'], sitecustomize.value))"
     done = subprocess.run([python, "-c", program], env=variables, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "ran 7\n", "")
