@@ -162,6 +162,8 @@ class FrameWriter:
 
     Frames are gathered for up to `FLUSH_INTERVAL` and written together: a cold write costs as much as all the
     reads of a tick.  An agent that is killed loses what was gathered since.
+
+    ``lost`` counts the frames that could not be written, and ``problem`` says why; both belong in the Status.
     """
 
     def __init__(self, path: str) -> None:
@@ -169,10 +171,13 @@ class FrameWriter:
         self._sources: Dict[str, int] = {}
         self._pending: List[bytes] = []
         self._pending_bytes = 0
+        self._pending_records = 0
         self._time = 0
         self._flush_due = 0
         self.records = 0
         self.bytes = 0
+        self.lost = 0
+        self.problem = ""
 
     def source(self, name: str) -> int:
         """The number of a source; defines it in the stream when it is new."""
@@ -186,7 +191,7 @@ class FrameWriter:
     def frame(self, time_ns: int, source: int, payload: bytes) -> None:
         """Add one frame; it reaches the file with the next ``flush``."""
         self._append(time_ns, source, payload)
-        self.records += 1
+        self._pending_records += 1
 
     def _append(self, time_ns: int, source: int, payload: bytes) -> None:
         self._pending.append(FRAME_HEADER.pack(time_ns, source, len(payload)))
@@ -206,27 +211,40 @@ class FrameWriter:
     def _write(self) -> None:
         if not self._pending:
             return
-        block = b"".join(self._pending)
+        block, records = b"".join(self._pending), self._pending_records
         self._pending.clear()
-        self._pending_bytes = 0
+        self._pending_bytes = self._pending_records = 0
         written = 0
         try:
             while written < len(block):
                 written += os.write(self._file, block[written:])
-        except OSError:
+        except OSError as error:
+            self.lost += records
+            self.problem = error.strerror or str(error)
             if written:  # never leave half a frame in the middle of a stream that goes on
                 os.ftruncate(self._file, self.bytes)
             raise
         self.bytes += written
+        self.records += records
+
+    def notes(self) -> List[str]:
+        """For the Status: a sentence when frames could not be written."""
+        if not self.lost:
+            return []
+        return ["{} samples could not be written: {}".format(self.lost, self.problem)]
 
     def close(self) -> None:
-        """Write what is pending and close; closing twice is harmless."""
+        """Write what is pending and close; closing twice is harmless.
+
+        A failure to write is told by ``lost`` and ``notes``: what was written before it must still be reported.
+        """
         if self._file >= 0:
             try:
                 self._write()
-            finally:
-                os.close(self._file)
-                self._file = -1
+            except OSError:
+                pass  # told by `lost`
+            os.close(self._file)
+            self._file = -1
 
 
 class FileSampler:

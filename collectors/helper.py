@@ -4,7 +4,7 @@ import ctypes
 import os
 import signal
 import time
-from typing import IO, Any, Dict, NamedTuple, Optional, Sequence, Union
+from typing import IO, Any, Dict, List, NamedTuple, Optional, Sequence, Union
 
 from edgeprof.collectors.base import Journal
 
@@ -100,8 +100,9 @@ class HelperProcess:
                 os._exit(127)
             signal.pthread_sigmask(signal.SIG_SETMASK, set())
 
-        files = [_writable(target) for target in (stdout, stderr)]
+        files: List[Union[IO[Any], int]] = []
         try:
+            files.extend(_writable(target) for target in (stdout, stderr))
             self._process: "subprocess.Popen[bytes]" = subprocess.Popen(
                 list(argv),
                 stdin=subprocess.DEVNULL,
@@ -120,8 +121,15 @@ class HelperProcess:
         self.pid = self._process.pid
         self.cpu_seconds = 0.0
         self._journal = journal
-        self._entry = journal.record("process", pid=self.pid, start_time=start_time(self.pid)) if journal else 0
+        self._entry = 0
         self._exit_code: Optional[int] = None
+        if journal is not None:
+            try:
+                self._entry = journal.record("process", pid=self.pid, start_time=start_time(self.pid))
+            except OSError:  # what cannot be journalled must not run
+                self._journal = None
+                self.stop(signal.SIGKILL)
+                raise
 
     def alive(self) -> bool:
         """Whether the tool still runs."""

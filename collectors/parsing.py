@@ -10,6 +10,9 @@ empty or shorter table and a note, never an exception.
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,9 +60,17 @@ def read_raw(path: Path) -> bytes:
 
     Raises:
         FileNotFoundError: neither is there.
-        OSError: it cannot be read, or its compressed form is damaged.
+        OSError: it cannot be read, is no regular file, or its compressed form is damaged.
     """
-    if path.exists():
-        return path.read_bytes()
-    with pa.OSFile(str(path.with_name(path.name + ".zst"))) as file, pa.CompressedInputStream(file, "zstd") as stream:
-        return bytes(stream.read())
+    for name in (path, path.with_name(path.name + ".zst")):
+        try:
+            mode = name.lstat().st_mode
+        except FileNotFoundError:
+            continue
+        if not stat.S_ISREG(mode):  # a link or a device in a capture from elsewhere: never followed
+            raise OSError(errno.EINVAL, "not a regular file", str(name))
+        if name == path:
+            return path.read_bytes()
+        with pa.OSFile(str(name)) as file, pa.CompressedInputStream(file, "zstd") as stream:
+            return bytes(stream.read())
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))

@@ -1,7 +1,7 @@
 """Copies the run's cgroup files (v2, v1 or both): memory, I/O, CPU, pressure, limits and members."""
 
 import os
-from typing import Dict
+from typing import Dict, Optional
 
 from edgeprof.collectors.base import Collector, Context, FileSampler, FrameWriter, Probe, Status
 
@@ -26,6 +26,7 @@ SLOW_FILES = {
 }
 """Folder -> files: the fast ones at each tick, the slow ones each second."""
 SLOW_INTERVAL = 1.0
+_RECURSIVE = "_recursive"
 
 
 class Cgroup(Collector):
@@ -37,6 +38,7 @@ class Cgroup(Collector):
         super().__init__(context)
         self._slow_due = 0
         self._missing: Dict[str, str] = {}
+        self._writer: Optional[FrameWriter] = None
 
     def probe(self) -> Probe:
         if not self.context.cgroups:
@@ -51,6 +53,8 @@ class Cgroup(Collector):
             for controller, files in wanted.items():
                 for file in files if controller in cgroups else ():
                     path = os.path.join(cgroups[controller], file)
+                    if not os.path.exists(path) and file.endswith(_RECURSIVE):
+                        path = path[: -len(_RECURSIVE)]  # kernels before 5.2 count the cgroup itself only
                     if os.path.exists(path):  # which files there are depends on the kernel and its controllers
                         sampler.add(path, controller + "/" + file)
         # The run's threads tie trace records, which bear thread ids, to the run.
@@ -60,6 +64,7 @@ class Cgroup(Collector):
         self._missing = dict(self._fast.missing, **self._slow.missing)
 
     def sample(self, now_ns: int) -> None:
+        assert self._writer is not None
         self._fast.sample(now_ns)
         if now_ns >= self._slow_due:
             self._slow_due = now_ns + int(SLOW_INTERVAL * 1e9) - 1000000
@@ -71,17 +76,20 @@ class Cgroup(Collector):
         self.sample(now_ns)
 
     def stop(self) -> Status:
+        if self._writer is None:  # its start failed
+            return Status(0, 0)
         self._fast.close()
         self._slow.close()
         self._writer.close()
-        notes = ["{}: {}".format(name, reason) for name, reason in sorted(self._missing.items())]
+        notes = self._writer.notes()
+        notes += ["{}: {}".format(name, reason) for name, reason in sorted(self._missing.items())]
         if "unified" not in self.context.cgroups:
             notes.append(
                 "cgroup v1: buffered writes are not charged to the run (blkio counts direct I/O and reads only)"
             )
         elif "blkio" in self.context.cgroups:
             notes.append("hybrid cgroups: I/O is counted by v1 blkio, which leaves out buffered writeback")
-        return Status(self._writer.records, self._writer.bytes, notes=tuple(notes))
+        return Status(self._writer.records, self._writer.bytes, self._writer.lost, notes=tuple(notes))
 
 
 COLLECTOR = Cgroup

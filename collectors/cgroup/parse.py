@@ -5,6 +5,7 @@ Formats: Documentation/admin-guide/cgroup-v2.rst; Documentation/admin-guide/cgro
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -43,11 +44,14 @@ def parse(raw: Path, facts: RunFacts) -> Parsed:
     except FileNotFoundError:
         return Parsed({})
     notes = [f"cgroup: {frames.damage}"] if frames.damage else []
-    return Parsed({"cgroup": cgroup_table(frames), "cgroup_io": io_table(frames)}, notes)
+    return Parsed({"cgroup": cgroup_table(frames, notes), "cgroup_io": io_table(frames)}, notes)
 
 
-def cgroup_table(frames: FrameFile) -> pa.Table:
-    """One row a sample: memory (bytes), memory.stat (``stat_*``), CPU use (s), throttling, pressure totals (s)."""
+def cgroup_table(frames: FrameFile, notes: list[str] | None = None) -> pa.Table:
+    """One row a sample: memory (bytes), memory.stat (``stat_*``), CPU use (s), throttling, pressure totals (s).
+
+    ``cpu_limit`` is in CPUs, null where there is none.  What had to be left out is added to ``notes``.
+    """
     columns = KeyedColumns()
     for source, name in _SINGLE.items():
         for time_ns, payload in _samples(frames, source):
@@ -67,10 +71,30 @@ def cgroup_table(frames: FrameFile) -> pa.Table:
             columns.add(time_ns, {"cpu_usage": number / 1e9})
     for time_ns, payload in _samples(frames, "cpuacct/cpuacct.stat"):
         columns.add(time_ns, {f"cpu_{key}": value / USER_HZ for key, value in keyed(payload, "").items()})
+    for time_ns, limit in _cpu_limits(frames):
+        columns.add(time_ns, {"cpu_limit": limit})
     for resource in ("cpu", "memory", "io"):
         for time_ns, payload in _samples(frames, f"unified/{resource}.pressure"):
             columns.add(time_ns, pressure_values(payload, resource))
-    return columns.table("cgroup", _unit)
+    table = columns.table("cgroup", _unit)
+    if columns.dropped and notes is not None:
+        notes.append(f"cgroup: the {columns.dropped} rarest columns of the table cgroup were left out: it is too large")
+    return table
+
+
+def _cpu_limits(frames: FrameFile) -> Iterator[tuple[int, float]]:
+    """Quota by period: v2 ``cpu.max`` ("max" is no limit), v1 ``cpu.cfs_quota_us`` (-1 is none)."""
+    pairs = [(time_ns, payload.split(None, 2)) for time_ns, payload in _samples(frames, "unified/cpu.max")]
+    periods = dict(_samples(frames, "cpu/cpu.cfs_period_us"))
+    pairs += [
+        (time_ns, [payload, periods[time_ns]])
+        for time_ns, payload in _samples(frames, "cpu/cpu.cfs_quota_us")
+        if time_ns in periods
+    ]
+    for time_ns, fields in pairs:
+        quota, period = [to_int(text.strip()) for text in fields[:2]] if len(fields) >= 2 else (None, None)
+        if quota is not None and quota > 0 and period:
+            yield time_ns, quota / period
 
 
 def _samples(frames: FrameFile, name: str) -> zip[tuple[int, bytes]]:
@@ -89,20 +113,22 @@ def _cpu_stat(values: dict[str, float]) -> dict[str, float]:
 
 
 def _v1_cpu_stat(values: dict[str, float]) -> dict[str, float]:
-    """v1 cpu.stat: ``throttled_time`` is in nanoseconds."""
+    """v1 cpu.stat: times are in nanoseconds; they get the names that v2 has for them."""
     return {
-        "cpu_throttled" if key == "throttled_time" else f"cpu_{key}": value / 1e9 if key.endswith("_time") else value
-        for key, value in values.items()
+        _V1_TIMES.get(key, f"cpu_{key}"): value / 1e9 if key in _V1_TIMES else value for key, value in values.items()
     }
 
 
+_V1_TIMES = {"throttled_time": "cpu_throttled", "burst_time": "cpu_burst", "wait_sum": "cpu_wait"}
 _COUNTS = ("stat_pg", "stat_workingset_", "stat_thp_", "stat_total_pg", "stat_swp", "stat_zswp", "events_", "oom_")
 
 
 def _unit(name: str) -> str:
-    if name.startswith("psi_") or name in ("cpu_usage", "cpu_user", "cpu_system", "cpu_throttled", "cpu_burst"):
+    if name == "cpu_limit":
+        return "CPUs"
+    if name.startswith("psi_") or (name.startswith("cpu_") and not name.startswith("cpu_nr_")):
         return "s"
-    return "count" if name.startswith((*_COUNTS, "cpu_")) else "bytes"
+    return "count" if name.startswith((*_COUNTS, "cpu_nr_")) else "bytes"
 
 
 _IO_KEYS = {b"rbytes": "read_bytes", b"wbytes": "write_bytes", b"rios": "read_ios", b"wios": "write_ios"}
@@ -113,7 +139,7 @@ def io_table(frames: FrameFile) -> pa.Table:
     rows: dict[tuple[int, str], dict[str, int]] = {}
     for time_ns, payload in _samples(frames, "unified/io.stat"):
         for line in payload.split(b"\n"):
-            device, *pairs = line.split() or [b""]
+            device, *pairs = line.split(None, 64) or [b""]
             for pair in pairs:
                 key, _, text = pair.partition(b"=")
                 number = to_int(text)
@@ -122,7 +148,7 @@ def io_table(frames: FrameFile) -> pa.Table:
     for file, what in (("io_service_bytes", "bytes"), ("io_serviced", "ios")):
         for time_ns, payload in _samples(frames, f"blkio/blkio.throttle.{file}_recursive"):
             for line in payload.split(b"\n"):
-                fields = line.split()
+                fields = line.split(None, 3)
                 number = to_int(fields[2]) if len(fields) == 3 and fields[1] in (b"Read", b"Write") else None
                 if number is not None:
                     row = rows.setdefault((time_ns, fields[0].decode("ascii", "replace")), {})

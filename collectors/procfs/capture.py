@@ -1,8 +1,9 @@
 """Copies /proc: the system's files and those of each process of the run, some each tick, some each second."""
 
 import os
+import resource
 import time
-from typing import Dict, List, Set, Tuple
+from typing import Dict, List, Optional, Set, Tuple
 
 from edgeprof.collectors.base import Collector, Context, FileSampler, FrameWriter, Probe, Status
 
@@ -19,6 +20,8 @@ ROLLUP_SHARE = 0.001
 Where a reading costs more than this allows each second, readings become rarer."""
 MAX_PROCESSES = 512
 """More processes than this are counted, but not sampled one by one."""
+_SPARE_FILES = 256
+"""Of the files that this process may open, those that the rest of edgeprof may need."""
 
 
 class Procfs(Collector):
@@ -35,6 +38,8 @@ class Procfs(Collector):
         self._refused: Dict[str, str] = {}
         self._skipped = 0
         self._missing: Dict[str, str] = {}
+        self._most = MAX_PROCESSES
+        self._writer: Optional[FrameWriter] = None
 
     def probe(self) -> Probe:
         if not os.access(self.context.roots.proc + "/stat", os.R_OK):
@@ -47,9 +52,14 @@ class Procfs(Collector):
         for sampler, names in ((self._fast, FAST_FILES), (self._slow, SLOW_FILES)):
             for name in names:
                 sampler.add(os.path.join(self.context.roots.proc, name), "system/" + name)
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if files != resource.RLIM_INFINITY:
+            each = len(FAST_PROCESS_FILES) + len(SLOW_PROCESS_FILES)
+            self._most = max(1, min(MAX_PROCESSES, (files - _SPARE_FILES) // each))
         self._missing = dict(self._fast.missing, **self._slow.missing)
 
     def sample(self, now_ns: int) -> None:
+        assert self._writer is not None
         self._fast.sample(now_ns)
         pids = self.context.pids()
         for pid in pids:
@@ -71,6 +81,7 @@ class Procfs(Collector):
         self.sample(now_ns)
 
     def _copy(self, now_ns: int, processes: Dict[int, List[Tuple[int, int]]]) -> None:
+        assert self._writer is not None
         frame, pread = self._writer.frame, os.pread
         for files in processes.values():
             for descriptor, source in files:
@@ -80,23 +91,28 @@ class Procfs(Collector):
                     continue
 
     def _add(self, pid: int) -> None:
-        if len(self._processes) >= MAX_PROCESSES:
+        if len(self._processes) >= self._most:
             self._skipped += 1
             return
         self._processes[pid] = self._open(pid, FAST_PROCESS_FILES)
         self._slow_processes[pid] = self._open(pid, SLOW_PROCESS_FILES)
 
     def _open(self, pid: int, names: Tuple[str, ...]) -> List[Tuple[int, int]]:
+        assert self._writer is not None
         files = []
         for name in names:
             try:
                 path = "{}/{}/{}".format(self.context.roots.proc, pid, name)
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except OSError as error:
-                self._refused.setdefault(name, error.strerror or str(error))
+                self._note_refusal(pid, name, error)
                 continue
             files.append((descriptor, self._writer.source("process/{}/{}".format(pid, name))))
         return files
+
+    def _note_refusal(self, pid: int, name: str, error: OSError) -> None:
+        if os.path.isdir("{}/{}".format(self.context.roots.proc, pid)):  # else it just ended
+            self._refused.setdefault(name, error.strerror or str(error))
 
     def _drop(self, pids: Set[int]) -> None:
         for pid in pids:
@@ -104,6 +120,7 @@ class Procfs(Collector):
                 os.close(descriptor)
 
     def _sample_rollups(self, now_ns: int) -> None:
+        assert self._writer is not None
         before = time.thread_time_ns()
         for pid in self._processes:
             # Opened anew each time: the kernel ties the open file to the address space of that moment (proc_mem_open),
@@ -113,7 +130,7 @@ class Procfs(Collector):
                     "{}/{}/{}".format(self.context.roots.proc, pid, ROLLUP), os.O_RDONLY | os.O_CLOEXEC
                 )
             except OSError as error:
-                self._refused.setdefault(ROLLUP, error.strerror or str(error))
+                self._note_refusal(pid, ROLLUP, error)
                 continue
             try:
                 payload = os.read(descriptor, 4096)
@@ -126,19 +143,20 @@ class Procfs(Collector):
         self._rollup_due = now_ns + max(1000000000, int(cost / ROLLUP_SHARE))
 
     def stop(self) -> Status:
+        if self._writer is None:  # its start failed
+            return Status(0, 0)
         self._drop(set(self._processes))
         self._fast.close()
         self._slow.close()
         self._writer.close()
-        notes = []
+        notes = self._writer.notes()
         for name, reason in sorted(self._refused.items()):
-            if reason != "No such process":
-                notes.append("/proc/PID/{} of the run's processes: {}".format(name, reason))
+            notes.append("/proc/PID/{} of the run's processes: {}".format(name, reason))
         for name, reason in sorted(self._missing.items()):
             notes.append("/proc/{}: {}".format(name.split("/", 1)[1], reason))
         if self._skipped:
-            notes.append("only {} processes at a time are sampled one by one".format(MAX_PROCESSES))
-        return Status(self._writer.records, self._writer.bytes, notes=tuple(notes))
+            notes.append("only {} processes at a time are sampled one by one".format(self._most))
+        return Status(self._writer.records, self._writer.bytes, self._writer.lost, notes=tuple(notes))
 
 
 COLLECTOR = Procfs

@@ -7,6 +7,7 @@ Documentation/scheduler/sched-stats.rst (schedstat).
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ import pyarrow as pa
 from edgeprof.collectors import schema
 from edgeprof.collectors.frames import FrameFile, Series, read_frames
 from edgeprof.collectors.parsing import Parsed, RunFacts
-from edgeprof.collectors.text import KeyedColumns, keyed, rows_of, to_int
+from edgeprof.collectors.text import MOST, KeyedColumns, keyed, rows_of, scaled, to_int
 
 USER_HZ = os.sysconf("SC_CLK_TCK")
 """Ticks a second of /proc's CPU times: 100 on every architecture that Linux boards use."""
@@ -35,17 +36,21 @@ def parse(raw: Path, facts: RunFacts) -> Parsed:
     except FileNotFoundError:
         return Parsed({})
     page_bytes = int(facts.host.get("page_bytes") or PAGE_BYTES)
+    notes = [f"procfs: {frames.damage}"] if frames.damage else []
     tables = {
-        "system": system_table(frames),
+        "system": system_table(frames, notes),
         "cpu": cpu_table(frames),
         "disk": disk_table(frames.get("system/diskstats")),
         "process": process_table(frames, page_bytes),
     }
-    return Parsed(tables, [f"procfs: {frames.damage}"] if frames.damage else [])
+    return Parsed(tables, notes)
 
 
-def system_table(frames: FrameFile) -> pa.Table:
-    """One row a sample: CPU times (s), meminfo (bytes), vmstat (as the kernel counts), pressure totals (s), load."""
+def system_table(frames: FrameFile, notes: list[str] | None = None) -> pa.Table:
+    """One row a sample: CPU times (s), meminfo (bytes), vmstat (as the kernel counts), pressure totals (s), load.
+
+    What had to be left out is added to ``notes``.
+    """
     columns = KeyedColumns()
     for time_ns, payload in _samples(frames, "system/stat"):
         columns.add(time_ns, _stat_values(payload))
@@ -58,7 +63,10 @@ def system_table(frames: FrameFile) -> pa.Table:
             columns.add(time_ns, pressure_values(payload, resource))
     for time_ns, payload in _samples(frames, "system/loadavg"):
         columns.add(time_ns, _load_values(payload))
-    return columns.table("system", _unit)
+    table = columns.table("system", _unit)
+    if columns.dropped and notes is not None:
+        notes.append(f"procfs: the {columns.dropped} rarest columns of the table system were left out: it is too large")
+    return table
 
 
 def _unit(name: str) -> str:
@@ -106,9 +114,11 @@ def _load_values(payload: bytes) -> dict[str, float]:
     values: dict[str, float] = {}
     for minutes, text in zip((1, 5, 15), payload.split()[:3], strict=False):
         try:
-            values[f"loadavg_{minutes}"] = float(text)
+            number = float(text)
         except ValueError:
             continue
+        if math.isfinite(number):
+            values[f"loadavg_{minutes}"] = number
     return values
 
 
@@ -119,9 +129,9 @@ def cpu_table(frames: FrameFile) -> pa.Table:
     rows: list[list[float]] = []
     for time_ns, payload in _samples(frames, "system/stat"):
         for line in payload.split(b"\n"):
-            fields = line.split()
+            fields = line.split(None, 11)
             processor = to_int(fields[0][3:]) if len(fields) == 11 and fields[0].startswith(b"cpu") else None
-            if processor is None:
+            if processor is None or processor < 0:
                 continue
             ticks = [to_int(text) for text in fields[1:]]
             if None not in ticks and processor < 1 << 20:
@@ -163,8 +173,9 @@ def disk_table(series: Series) -> pa.Table:
             devices.append(fields[2].decode("utf-8", "replace"))
             numbers.append([count for count in counts if count is not None])
     matrix = np.array(numbers, dtype=np.int64).reshape(len(numbers), 11)
+    limit = MOST // SECTOR_BYTES  # a damaged counter must not wrap around
     columns = {
-        name: matrix[:, position - 3] * (factor if factor < 1 else int(factor))
+        name: np.clip(matrix[:, position - 3], -limit, limit) * (factor if factor < 1 else int(factor))
         for name, position, factor in _DISK_FIELDS
     }
     return schema.table("disk", {"time_ns": times, "device": devices, **columns})
@@ -182,6 +193,7 @@ _STAT = {
     "rss": 21,
 }
 """Positions after the command's closing parenthesis: field 3 of proc_pid_stat(5) is 0."""
+_SMALL = ("ppid", "num_threads")
 _IO = ("rchar", "wchar", "syscr", "syscw", "read_bytes", "write_bytes", "cancelled_write_bytes")
 _ROLLUP = {b"Pss:": "pss", b"Pss_Anon:": "pss_anon", b"Pss_File:": "pss_file", b"Swap:": "swap"}
 
@@ -213,7 +225,7 @@ def read_process(file: str, payload: bytes, page_bytes: int) -> dict[str, object
 
 def _process_stat(payload: bytes, page_bytes: int) -> dict[str, object]:
     opening, closing = payload.find(b"("), payload.rfind(b")")
-    fields = payload[closing + 2 :].split()
+    fields = payload[closing + 2 :].split(None, 64)
     if not 0 <= opening < closing or len(fields) < 22:
         return {}
     values: dict[str, object] = {
@@ -225,7 +237,11 @@ def _process_stat(payload: bytes, page_bytes: int) -> dict[str, object]:
         if number is not None and name in ("utime", "stime", "start_time"):
             values[name] = number / USER_HZ
         else:
-            values[name] = number * page_bytes if number is not None and name == "rss" else number
+            values[name] = scaled(number, page_bytes) if number is not None and name == "rss" else number
+    for name in _SMALL:
+        number = to_int(fields[_STAT[name]])
+        if number is not None and not 0 <= number < 1 << 31:
+            values[name] = None
     return values
 
 
@@ -235,23 +251,23 @@ def _process_io(payload: bytes, page_bytes: int) -> dict[str, object]:
 
 
 def _process_statm(payload: bytes, page_bytes: int) -> dict[str, object]:
-    fields = [to_int(text) for text in payload.split()]
-    return {"shared": fields[2] * page_bytes} if len(fields) >= 3 and fields[2] is not None else {}
+    fields = [to_int(text) for text in payload.split(None, 7)]
+    return {"shared": scaled(fields[2], page_bytes)} if len(fields) >= 3 and fields[2] is not None else {}
 
 
 def _process_schedstat(payload: bytes, page_bytes: int) -> dict[str, object]:
-    fields = [to_int(text) for text in payload.split()]
+    fields = [to_int(text) for text in payload.split(None, 3)]
     return {"run_delay": fields[1] / 1e9} if len(fields) >= 2 and fields[1] is not None else {}
 
 
 def _process_rollup(payload: bytes, page_bytes: int) -> dict[str, object]:
     values: dict[str, object] = {}
     for line in payload.split(b"\n"):
-        fields = line.split()
+        fields = line.split(None, 3)
         name = _ROLLUP.get(fields[0]) if len(fields) == 3 else None
         number = to_int(fields[1]) if name else None
         if name and number is not None:
-            values[name] = number * 1024
+            values[name] = scaled(number, 1024)
     return values
 
 

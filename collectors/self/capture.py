@@ -1,8 +1,9 @@
 """Copies what /proc says of edgeprof itself, so that its own cost can be laid beside the run's figures."""
 
 import os
+from typing import Optional
 
-from edgeprof.collectors.base import Collector, FileSampler, FrameWriter, Probe, Status
+from edgeprof.collectors.base import Collector, Context, FileSampler, FrameWriter, Probe, Status
 
 FILES = ("stat", "statm", "io")
 
@@ -12,6 +13,10 @@ class Own(Collector):
 
     name = "self"
     interval = 1.0
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._writer: Optional[FrameWriter] = None
 
     def probe(self) -> Probe:
         return Probe(True)
@@ -23,13 +28,16 @@ class Own(Collector):
             self._files.add("{}/{}/{}".format(self.context.roots.proc, os.getpid(), name), name)
 
     def sample(self, now_ns: int) -> None:
+        assert self._writer is not None
         self._files.sample(now_ns)
         self._writer.flush()
 
     def stop(self) -> Status:
+        if self._writer is None:  # its start failed
+            return Status(0, 0)
         self._files.close()
         self._writer.close()
-        return Status(self._writer.records, self._writer.bytes)
+        return Status(self._writer.records, self._writer.bytes, self._writer.lost, notes=tuple(self._writer.notes()))
 
 
 COLLECTOR = Own

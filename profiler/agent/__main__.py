@@ -6,6 +6,7 @@ Prints the capture directory's path as the last line of its standard error and e
 import sys
 from typing import List
 
+from edgeprof import __version__
 from edgeprof.profiler.agent.capture import capture
 from edgeprof.profiler.agent.spec import USAGE, CaptureError, RunSpec
 
@@ -16,12 +17,13 @@ def main(arguments: List[str]) -> int:
         print("usage: python3 -m edgeprof.profiler.agent SPEC.json", file=sys.stderr)
         return USAGE
     try:
-        with open(arguments[0]) as file:
-            spec = RunSpec.from_json(file.read())
-        outcome = capture(spec)
-    except OSError as error:
-        print("edgeprof: cannot read {}: {}".format(arguments[0], error.strerror), file=sys.stderr)
+        with open(arguments[0], encoding="utf-8") as file:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        print("edgeprof: cannot read {}: {}".format(arguments[0], error), file=sys.stderr)
         return USAGE
+    try:
+        outcome = capture(RunSpec.from_json(text), version=__version__)
     except CaptureError as error:
         print("edgeprof: {}".format(error), file=sys.stderr)
         return error.exit_code

@@ -13,13 +13,14 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from edgeprof.collectors import registry
 from edgeprof.collectors.base import Context, Roots
+from edgeprof.collectors.helper import start_time
 from edgeprof.profiler.agent import host, launch, manifest
 from edgeprof.profiler.agent.cgroups import RunCgroup
-from edgeprof.profiler.agent.drive import Driven, start_all
+from edgeprof.profiler.agent.drive import Driven, make, start_all
 from edgeprof.profiler.agent.governor import Governor
 from edgeprof.profiler.agent.journal import UndoJournal, state_folder
 from edgeprof.profiler.agent.spec import STORAGE, USAGE, CaptureError, RunSpec
-from edgeprof.profiler.agent.undo import clean, undo_all
+from edgeprof.profiler.agent.undo import clean, descendants, undo_all
 
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that edgeprof hands to the workload when they were sent to edgeprof alone."""
@@ -27,6 +28,8 @@ PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signa
 _SI_KERNEL = 0x80  # asm-generic/siginfo.h: the terminal sent it, to the whole process group
 _GRACE = 0.5
 """Seconds that processes get to end after the workload's first process, such as DataLoader's helpers."""
+_FILES = 8192
+"""Files that edgeprof may have open: several for each process of the run."""
 _LOW_SPACE = 32 << 20
 """Free bytes below which sampling stops, so that the run itself does not meet a full disk because of edgeprof."""
 
@@ -90,6 +93,10 @@ def _check(spec: RunSpec) -> None:
         raise CaptureError(
             "there is no collector {!r}; there are: {}".format(unknown[0], ", ".join(registry.NAMES)), USAGE
         )
+    for name in spec.factors:
+        wrong = manifest.wrong_factor(name)
+        if wrong:
+            raise CaptureError(wrong, USAGE)
 
 
 class _Session:
@@ -120,6 +127,8 @@ class _Session:
         self.notes: List[str] = []
         self.launched = False
         self.old_mask: Optional[Set[Any]] = None
+        self.old_handler: Any = None
+        self.old_files: Optional[Tuple[int, int]] = None
         self.setup_cpu = 0.0
         self.run_cpu = 0.0
         self.low_space = False
@@ -133,7 +142,13 @@ class _Session:
     # -- the flow ------------------------------------------------------------------------------------------
 
     def run(self, announce: Callable[[str], None]) -> Outcome:
-        self._prepare()
+        try:
+            self._prepare()
+        except OSError as error:
+            where = " ({})".format(error.filename) if error.filename else ""
+            raise CaptureError(
+                "cannot prepare the capture: {}{}".format(error.strerror or error, where), STORAGE
+            ) from None
         announce(self._headline())
         start_ns = self._launch()
         self._watch(start_ns)
@@ -142,26 +157,33 @@ class _Session:
 
     def _prepare(self) -> None:
         """Journal, folders, cgroup, held child, collectors; up to here the workload has not run."""
-        try:
-            manifest.reserve_space(self.path)
-            self.journal = UndoJournal(state_folder(), self.id, self.path)
-        except OSError as error:
-            raise CaptureError(
-                "cannot prepare the capture: {} ({})".format(error.strerror, error.filename), STORAGE
-            ) from None
+        manifest.reserve_space(self.path)
+        self.journal = UndoJournal(state_folder(), self.id, self.path)
         # Blocked before the fork: the loop below takes them one by one, and none can arrive unseen.
         self.old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*PASSED_ON, signal.SIGCHLD})
         self.cgroup = RunCgroup("edgeprof-" + self.id, self.journal, self.roots)
         self.cgroup.limit(self.spec.memory_limit, self.spec.cpus)
+        self.child = launch.HeldProcess(self.program, self.spec.command)
+        self._adapt_after_fork()
+        self.journal.record("workload", pid=self.child.pid, start_time=start_time(self.child.pid))
+        self.cgroup.add(self.child.pid)
         if not self.cgroup.paths:
             launch.adopt_orphans()
             self.notes.append("the run has no cgroup of its own: {}".format(self.cgroup.reason))
-        self.child = launch.HeldProcess(self.program, self.spec.command)
-        self.cgroup.add(self.child.pid)
         self.facts = host.host_facts(self.roots, {"cwd": os.getcwd(), "capture": self.path})
         self.clocks = [host.clock_triplet("start")]
         self._start_collectors(self.child.pid)
         manifest.write_json(self.path, manifest.PARTIAL, self._manifest(None, None))
+
+    def _adapt_after_fork(self) -> None:
+        """What edgeprof needs, and the workload, which is forked already, must not inherit."""
+        # Where the caller ignores SIGCHLD, the kernel reaps children by itself and their exit codes are lost.
+        self.old_handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self.old_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+        soft, hard = self.old_files
+        enough = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+        if soft != resource.RLIM_INFINITY and soft < enough:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
 
     def _start_collectors(self, pid: int) -> None:
         assert self.cgroup is not None
@@ -184,15 +206,14 @@ class _Session:
                 options=options,
                 shared=shared,
             )
-            self.driven.append(Driven(registry.load(name)(context)))
+            self.driven.append(Driven(make(name, context)))
         start_all(self.driven)
 
     def _launch(self) -> int:
         assert self.child is not None
         environment = dict(os.environ)
         for item in self.driven:
-            if item.active:
-                environment.update(item.collector.environment())
+            environment.update(item.environment())
         self.setup_cpu = cpu_seconds()
         now = time.monotonic_ns()
         self._sample_all(now)  # so that a workload of any length has a first sample
@@ -212,10 +233,10 @@ class _Session:
         due = start_ns + interval
         while not launch.ended(pid):
             wait = due - time.monotonic_ns()
-            if wait > 0:
-                received = signal.sigtimedwait(awaited, wait / 1e9)
-                if received is not None:
-                    self._receive(received, pid)
+            received = signal.sigtimedwait(awaited, max(0, wait) / 1e9)
+            if received is not None:
+                self._receive(received, pid)
+            if received is not None or wait > 0:
                 continue
             now = time.monotonic_ns()
             self._sample_all(now)
@@ -229,7 +250,7 @@ class _Session:
         if received.si_signo == signal.SIGCHLD:
             if self.cgroup is not None and not self.cgroup.paths:
                 _reap_orphans({pid, *self._helper_pids()})
-        elif received.si_code != _SI_KERNEL:
+        elif received.si_code != _SI_KERNEL and received.si_pid not in self.pids():  # one of the run: it meant us
             try:
                 os.kill(pid, received.si_signo)
             except ProcessLookupError:
@@ -243,7 +264,10 @@ class _Session:
         if now_ns < self._space_due:
             return
         self._space_due = now_ns + 1000000000
-        space = os.statvfs(self.path)
+        try:
+            space = os.statvfs(self.path)
+        except OSError:  # the folder was moved or removed meanwhile: the manifest's writing will tell
+            return
         if space.f_bavail * space.f_frsize < _LOW_SPACE:
             self.low_space = True
             self.notes.append(
@@ -298,11 +322,10 @@ class _Session:
 
     def close(self) -> None:
         """Restore the machine, whatever happened."""
-        if not self.launched:
-            for item in reversed(self.driven):
-                item.stop()
-            if self.child is not None:
-                self.child.abandon()
+        for item in reversed(self.driven):
+            item.stop()
+        if not self.launched and self.child is not None:
+            self.child.abandon()
         if self.journal is not None:
             _, failed = undo_all(list(self.journal.open_entries.values()))
             if failed:
@@ -311,7 +334,14 @@ class _Session:
                 self.journal.remove()
         if not self.launched:
             _remove_tree(self.path)
+        if self.old_files is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, self.old_files)
+        if self.old_handler is not None:
+            signal.signal(signal.SIGCHLD, self.old_handler)
         if self.old_mask is not None:
+            # What came as the workload ended was meant for it, or reached it too: it must not end edgeprof now.
+            while signal.sigtimedwait(PASSED_ON, 0) is not None:
+                pass
             signal.pthread_sigmask(signal.SIG_SETMASK, self.old_mask)
 
     # -- what is known -------------------------------------------------------------------------------------
@@ -322,7 +352,7 @@ class _Session:
         if self.cgroup.paths:
             return self.cgroup.members()
         helpers = {os.getpid(), *self._helper_pids()}
-        orphans = [pid for pid in launch.descendants(os.getpid()) if pid not in helpers]
+        orphans = [pid for pid in descendants(os.getpid()) if pid not in helpers]
         return orphans or [self.child.pid]
 
     def _helper_pids(self) -> List[int]:
@@ -386,9 +416,8 @@ def _how_ended(ending: launch.Exit) -> str:
 
 def _reap_orphans(others: Set[int]) -> None:
     """Reap adopted descendants that have ended, but not ``others``: workload and helpers are waited for elsewhere."""
-    with open("/proc/self/task/{}/children".format(os.getpid())) as file:
-        children = [int(child) for child in file.read().split()]
-    for child in children:
+    children = host.read_text("/proc/self/task/{}/children".format(os.getpid())) or ""
+    for child in map(int, children.split()):
         if child not in others and _is_zombie(child):
             os.waitpid(child, os.WNOHANG)
 

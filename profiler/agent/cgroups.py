@@ -8,7 +8,7 @@ needs a delegated cgroup that edgeprof is alone in (``systemd-run --user --scope
 """
 
 import os
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from edgeprof.collectors.base import Journal, Roots
 from edgeprof.profiler.agent.spec import LAUNCH, CaptureError
@@ -88,7 +88,8 @@ class RunCgroup:
         self.reason = ""
         self.mode = "none"
         self._journal = journal
-        self._entries: List[Tuple[int, str, str]] = []
+        self._entries: List[Dict[str, Any]] = []
+        self._limited: Set[str] = set()
         try:
             mounted = hierarchies(roots)
         except (OSError, ValueError) as error:
@@ -133,26 +134,32 @@ class RunCgroup:
         wanted = set(V2_CONTROLLERS) & set(_get(parent, "cgroup.controllers").split())
         missing = sorted(wanted - set(_get(parent, "cgroup.subtree_control").split()))
         if missing:
-            undo_text = " ".join("-" + controller for controller in missing)
-            control = os.path.join(parent, "cgroup.subtree_control")
-            number = self._journal.record("write", path=control, old=undo_text)
+            entry = self._record("controllers", path=parent, names=missing)
             try:
                 _put(parent, "cgroup.subtree_control", " ".join("+" + controller for controller in missing))
             except OSError as error:
-                self._journal.done(number)
+                self._strike(entry)
                 self.reason = "controllers {} cannot be switched on in {}: {}; {}".format(
                     ", ".join(missing), parent, error.strerror, _remedy(True)
                 )
         return parent
 
     def _make(self, path: str, home: str) -> None:
-        number = self._journal.record("cgroup", path=path, home=home)
+        entry = self._record("cgroup", path=path, home=home)
         try:
             os.mkdir(path)
         except OSError:
-            self._journal.done(number)
+            self._strike(entry)
             raise
-        self._entries.append((number, path, home))
+
+    def _record(self, kind: str, **details: Any) -> Dict[str, Any]:
+        entry = dict(details, kind=kind, n=self._journal.record(kind, **details))
+        self._entries.append(entry)
+        return entry
+
+    def _strike(self, entry: Dict[str, Any]) -> None:
+        self._journal.done(entry["n"])
+        self._entries.remove(entry)
 
     def limit(self, memory: Optional[int], cpus: Optional[float]) -> None:
         """Set the user's limits.  Raises CaptureError when one cannot be set: a limit is a promise, not a wish."""
@@ -168,12 +175,13 @@ class RunCgroup:
                 self._limit("CPU time", "cpu.max", "", "{} {}".format(quota, period))
 
     def _limit(self, what: str, v2_file: str, v1_file: str, text: str) -> None:
-        candidates = [(self.paths.get("memory" if what == "memory" else "cpu"), v1_file)] if v1_file else []
-        candidates.append((self.paths.get("unified"), v2_file))
-        for folder, file in candidates:
+        candidates = [("memory" if what == "memory" else "cpu", v1_file), ("unified", v2_file)]
+        for controller, file in candidates:
+            folder = self.paths.get(controller)
             if folder and file and os.path.exists(os.path.join(folder, file)):
                 try:
                     _put(folder, file, text)
+                    self._limited.add(controller)
                     return
                 except OSError as error:
                     raise CaptureError(
@@ -186,13 +194,19 @@ class RunCgroup:
         raise CaptureError("cannot limit {}: {}".format(what, why), LAUNCH)
 
     def add(self, pid: int) -> None:
-        """Move a process into all folders; a hierarchy that refuses is dropped, with its reason."""
+        """Move a process into all folders; a hierarchy that refuses is dropped, with its reason.
+
+        Raises:
+            CaptureError: the one that refuses holds a limit.
+        """
         for controller, folder in sorted(self.paths.items()):
             try:
                 _put(folder, "cgroup.procs", str(pid))
             except OSError as error:
                 del self.paths[controller]
                 self.reason = "{} refused the workload: {}".format(folder, error.strerror)
+                if controller in self._limited:
+                    raise CaptureError("cannot limit the workload: {}".format(self.reason), LAUNCH) from None
         if not self.paths:
             self.mode = "none"
 
@@ -202,17 +216,17 @@ class RunCgroup:
         return _members_below(folder) if folder else []
 
     def remove(self) -> List[str]:
-        """Remove all folders, newest first; whoever still lives in them goes back to where edgeprof came from.
+        """Undo all that was made, newest first; whoever still lives in the folders goes to where edgeprof came from.
 
         Returns a sentence for each that could not be removed; its journal entry stays.
         """
         problems = []
-        for number, path, home in reversed(self._entries):
+        for entry in reversed(self._entries):
             try:
-                undo({"kind": "cgroup", "path": path, "home": home, "n": number})
-                self._journal.done(number)
+                undo(entry)
+                self._journal.done(entry["n"])
             except OSError as error:
-                problems.append("{} could not be removed: {}".format(path, error.strerror))
+                problems.append("{} could not be undone: {}".format(entry["path"], error.strerror))
         self._entries = []
         return problems
 

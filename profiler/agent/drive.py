@@ -2,9 +2,37 @@
 
 import errno
 import time
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional
 
-from edgeprof.collectors.base import Collector, Status
+from edgeprof.collectors import registry
+from edgeprof.collectors.base import Collector, Context, Probe, Status
+
+
+class Unusable(Collector):
+    """Stands for a collector that could not even be made."""
+
+    def __init__(self, context: Context, name: str, error: Exception) -> None:
+        super().__init__(context)
+        self.name = name
+        self._error = error
+
+    def probe(self) -> Probe:
+        return Probe(
+            False,
+            "it cannot be loaded: {!r}".format(self._error),
+            "reinstall edgeprof; where that does not help, report it as a bug",
+        )
+
+    def stop(self) -> Status:
+        return Status(0, 0)
+
+
+def make(name: str, context: Context) -> Collector:
+    """The collector of a name; one that cannot be loaded or made becomes one whose probe says why."""
+    try:
+        return registry.load(name)(context)
+    except Exception as error:  # a collector's bug must not cost the run
+        return Unusable(context, name, error)
 
 
 class Driven:
@@ -23,6 +51,8 @@ class Driven:
         self._samples = type(collector).sample is not Collector.sample
         self.active = False
         self.started = False
+        self.stopped = False
+        self._failed_start = False
         self.reason = ""
         self.remedy = ""
         self.details: Dict[str, Any] = {}
@@ -44,7 +74,15 @@ class Driven:
         """Start it, if its probe was good."""
         if self.active:
             self.started = True
-            self._guard(self.collector.start)
+            self._guard(self.collector.start, doing="could not start")
+            self._failed_start = not self.active
+
+    def environment(self) -> Dict[str, str]:
+        """What it adds to the workload's environment."""
+        variables: Dict[str, str] = {}
+        if self.active:
+            self._guard(lambda: variables.update(self.collector.environment()))
+        return variables
 
     def sample(self, now_ns: int) -> None:
         """Sample it, if it is due."""
@@ -59,29 +97,29 @@ class Driven:
             self._guard(self.collector.last, now_ns)
 
     def stop(self) -> None:
-        """Stop it if it was ever started, whatever happened since."""
-        if not self.started:
+        """Stop it if it was ever started, whatever happened since; only once."""
+        if not self.started or self.stopped:
             return
-        self.active = True
+        self.stopped = True
         self._guard(self._stop)
         self.active = False
 
     def _stop(self) -> None:
         self.status = self.collector.stop()
 
-    def _guard(self, call: Callable[..., None], *arguments: Any) -> None:
+    def _guard(self, call: Callable[..., None], *arguments: Any, doing: str = "stopped early") -> None:
         before = self._clock()
         try:
             call(*arguments)
         except OSError as error:
             self.active = False
             if error.errno == errno.ENOSPC:
-                self._fail("stopped early: the disk that holds the capture is full")
+                self._fail("{}: the disk that holds the capture is full".format(doing))
             else:
-                self._fail("stopped early: {}{}".format(error.strerror or error, _where(error)))
+                self._fail("{}: {}{}".format(doing, error.strerror or error, _where(error)))
         except Exception as error:  # a collector's bug must not cost the run
             self.active = False
-            self._fail("stopped early by a bug in edgeprof: {!r}".format(error))
+            self._fail("{} by a bug in edgeprof: {!r}".format(doing, error))
         finally:
             self._cpu_ns += self._clock() - before
 
@@ -92,7 +130,7 @@ class Driven:
     def report(self) -> Dict[str, Any]:
         """Its entry in the manifest."""
         status = self.status
-        available = self.started and (status is not None or not self._notes)
+        available = self.started and not self._failed_start and (status is not None or not self._notes)
         reason = self.reason or ("; ".join(self._notes) if not available else "")
         return {
             "name": self.name,
@@ -113,10 +151,8 @@ def _where(error: OSError) -> str:
     return " ({})".format(error.filename) if error.filename else ""
 
 
-def start_all(driven: List[Driven]) -> Tuple[int, int]:
-    """Probe and start all; returns how many run and how many cannot."""
+def start_all(driven: List[Driven]) -> None:
+    """Probe and start all."""
     for item in driven:
         if item.probe():
             item.start()
-    running = sum(item.active for item in driven)
-    return running, len(driven) - running

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import time
 from typing import Any, Dict, Optional
 
@@ -15,6 +16,7 @@ _VM_KNOBS = (
     "vfs_cache_pressure",
     "overcommit_memory",
 )
+_MEM_TOTAL = re.compile(r"MemTotal:\s+\d+ kB")
 _QUEUE_KNOBS = ("scheduler", "read_ahead_kb", "nr_requests", "rotational", "wbt_lat_usec", "logical_block_size")
 
 
@@ -28,7 +30,10 @@ def read_text(path: str) -> Optional[str]:
 
 
 def _number(text: Optional[str]) -> Optional[int]:
-    return int(text) if text is not None and text.lstrip("-").isdigit() else None
+    try:
+        return int(text) if text else None
+    except ValueError:
+        return None
 
 
 def clock_triplet(at: str) -> Dict[str, Any]:
@@ -60,7 +65,7 @@ def host_facts(roots: Roots, folders: Dict[str, str]) -> Dict[str, Any]:
     """
     kernel = os.uname()
     meminfo = read_text(roots.proc + "/meminfo") or ""
-    total = next((line.split()[1] for line in meminfo.splitlines() if line.startswith("MemTotal:")), None)
+    total = next((_number(line.split()[-2]) for line in meminfo.splitlines() if _MEM_TOTAL.match(line)), None)
     cpu = roots.sys + "/devices/system/cpu"
     return {
         "hostname": kernel.nodename,
@@ -74,7 +79,7 @@ def host_facts(roots: Roots, folders: Dict[str, str]) -> Dict[str, Any]:
         "cpus": os.cpu_count(),
         "cpu_model": _cpu_model(roots),
         "cpus_allowed": len(os.sched_getaffinity(0)),
-        "memory_bytes": int(total) * 1024 if total else None,
+        "memory_bytes": total * 1024 if total else None,
         "page_bytes": os.sysconf("SC_PAGE_SIZE"),
         "governor": read_text(cpu + "/cpu0/cpufreq/scaling_governor"),
         "smt": read_text(cpu + "/smt/active"),
@@ -97,8 +102,9 @@ def _os_name() -> Optional[str]:
 
 def _cpu_model(roots: Roots) -> Optional[str]:
     for line in (read_text(roots.proc + "/cpuinfo") or "").splitlines():
-        if line.split(":")[0].strip() in ("model name", "Hardware", "Model"):
-            return line.split(":", 1)[1].strip()
+        name, colon, value = line.partition(":")
+        if colon and name.strip() in ("model name", "Hardware", "Model"):
+            return value.strip()
     return None
 
 
@@ -106,7 +112,7 @@ def _chosen(text: Optional[str]) -> Optional[str]:
     """The bracketed choice of a sysfs list, as in ``none [mq-deadline] kyber``."""
     if text is None or "[" not in text:
         return text
-    return text.split("[", 1)[1].split("]", 1)[0]
+    return text.partition("[")[2].partition("]")[0]
 
 
 def virtualization(roots: Roots = Roots()) -> str:
@@ -141,8 +147,12 @@ def devices(roots: Roots = Roots()) -> Dict[str, Dict[str, Any]]:
             text = read_text("{}/queue/{}".format(folder, knob))
             facts[knob] = _chosen(text) if knob == "scheduler" else _number(text)
         found[number] = facts
-        for part in sorted(os.listdir(folder)):
-            part_number = read_text("{}/{}/dev".format(folder, part)) if part.startswith(name) else None
+        try:
+            parts = sorted(part for part in os.listdir(folder) if part.startswith(name))
+        except OSError:  # unplugged meanwhile
+            parts = []
+        for part in parts:
+            part_number = read_text("{}/{}/dev".format(folder, part))
             if part_number:
                 found[part_number] = {
                     "name": part,

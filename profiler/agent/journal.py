@@ -4,25 +4,49 @@ One file a run, JSON lines, in a state folder that lives as long as the changes 
 the user's runtime folder otherwise.  The first line names the owner; ``{"done": n}`` strikes entry n out.
 """
 
+import errno
 import json
 import os
+import stat
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from edgeprof.collectors.helper import start_time
 
 
 def state_folder() -> str:
-    """Where journals are kept; ``EDGEPROF_STATE`` overrides it.  Created on first use, for this user only."""
+    """Where journals are kept; ``EDGEPROF_STATE`` overrides it.  Created on first use, for this user only.
+
+    Raises:
+        OSError: of the first choice, when none of the places can be used.
+    """
+    problem: Optional[OSError] = None
+    for folder in _state_folders():
+        try:
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            facts = os.lstat(folder)
+            # Undoing is done with this user's rights: entries may only be written by this user.
+            if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & stat.S_IWOTH:
+                raise PermissionError(errno.EPERM, "it can be changed by others", folder)
+            if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
+            return folder
+        except OSError as error:
+            problem = problem or error
+    assert problem is not None
+    raise problem
+
+
+def _state_folders() -> List[str]:
     chosen = os.environ.get("EDGEPROF_STATE")
-    if not chosen:
-        if os.geteuid() == 0:
-            chosen = "/run/edgeprof"
-        elif os.environ.get("XDG_RUNTIME_DIR"):
-            chosen = os.path.join(os.environ["XDG_RUNTIME_DIR"], "edgeprof")
-        else:
-            chosen = os.path.join(os.path.expanduser("~"), ".local", "state", "edgeprof")
-    os.makedirs(chosen, mode=0o700, exist_ok=True)
-    return chosen
+    if chosen:
+        return [chosen]
+    if os.geteuid() == 0:
+        return ["/run/edgeprof"]
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    folders = [os.path.join(runtime, "edgeprof")] if runtime else []
+    folders.append(os.path.join(os.path.expanduser("~"), ".local", "state", "edgeprof"))
+    folders.append("/tmp/edgeprof-{}".format(os.geteuid()))  # noqa: S108  (checked above: a user without a home)
+    return folders
 
 
 def boot_id(proc: str = "/proc") -> str:
@@ -43,11 +67,19 @@ class UndoJournal:
 
     def __init__(self, folder: str, run_id: str, capture: str) -> None:
         self.path = os.path.join(folder, run_id + ".journal")
-        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._count = 0
         self.open_entries: Dict[int, Dict[str, Any]] = {}
         pid = os.getpid()
-        self._write({"owner": pid, "start_time": start_time(pid), "boot_id": boot_id(), "capture": capture})
+        # It gets its name once it names its owner: another edgeprof that cleans up must not see it before.
+        temporary = os.path.join(folder, ".{}.tmp".format(run_id))
+        self._file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            self._write({"owner": pid, "start_time": start_time(pid), "boot_id": boot_id(), "capture": capture})
+            os.rename(temporary, self.path)
+        except OSError:
+            os.unlink(temporary)
+            self.close()
+            raise
 
     def record(self, kind: str, **details: Any) -> int:
         """Write one undo entry durably, before the change it stands for; returns its number."""
@@ -93,7 +125,11 @@ class SavedJournal(NamedTuple):
 
 
 def read_journal(path: str) -> Optional[SavedJournal]:
-    """Read a journal; lines that are cut or foreign are skipped.  None: there is no owner line to trust."""
+    """Read a journal; lines that are cut or foreign are skipped.  None: there is no owner line to trust.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     with open(path, "rb") as file:
         lines = file.read(1 << 20).splitlines()
     head: Dict[str, Any] = {}
@@ -101,11 +137,11 @@ def read_journal(path: str) -> Optional[SavedJournal]:
     for line in lines:
         try:
             item = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if not isinstance(item, dict):
             continue
-        if isinstance(item.get("owner"), int):
+        if isinstance(item.get("owner"), int) and isinstance(item.get("start_time"), int):
             head = head or item
         elif isinstance(item.get("done"), int):
             entries.pop(item["done"], None)
@@ -116,7 +152,7 @@ def read_journal(path: str) -> Optional[SavedJournal]:
     return SavedJournal(
         path,
         head["owner"],
-        int(head.get("start_time") or 0),
+        head["start_time"],
         str(head.get("boot_id") or ""),
         str(head.get("capture") or ""),
         [entries[number] for number in sorted(entries)],

@@ -6,15 +6,22 @@ workload finishes undisturbed.
 """
 
 import ctypes
+import errno
 import os
 import shutil
 import signal
 import struct
-from typing import Any, Dict, List, NamedTuple, NoReturn, Optional, Sequence
+from typing import Any, Dict, NamedTuple, NoReturn, Optional, Sequence
 
 from edgeprof.profiler.agent.spec import LAUNCH, CaptureError
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+
+_HINTS = {
+    errno.ENOEXEC: "; name its interpreter first, as in `sh FILE`, or begin it with #!",
+    errno.ENOENT: "; the interpreter that its first line names is missing",
+}
 
 
 class Exit(NamedTuple):
@@ -111,7 +118,7 @@ def _child(program: str, command: Sequence[str], gate: int, failure: int) -> NoR
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
         os.execve(program, list(command), variables)  # noqa: S606  (running the user's program is the purpose)
     except OSError as error:
-        os.write(failure, "{}: {}".format(program, error.strerror).encode())
+        os.write(failure, "{}: {}{}".format(program, error.strerror, _HINTS.get(error.errno or 0, "")).encode())
     except BaseException as error:
         os.write(failure, repr(error).encode())
     finally:
@@ -146,18 +153,3 @@ def adopt_orphans() -> None:
     """Without a cgroup the run is a process tree: keep orphaned descendants below this process."""
     libc: Any = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def descendants(root: int, proc: str = "/proc") -> List[int]:
-    """``root`` and all its living descendants, by /proc/PID/task/TID/children (proc(5))."""
-    found, pending = [], [root]
-    while pending:
-        pid = pending.pop()
-        found.append(pid)
-        try:
-            for thread in os.listdir("{}/{}/task".format(proc, pid)):
-                with open("{}/{}/task/{}/children".format(proc, pid, thread)) as file:
-                    pending.extend(int(child) for child in file.read().split())
-        except (OSError, ValueError):
-            continue
-    return found

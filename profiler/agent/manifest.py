@@ -1,11 +1,14 @@
 """The manifest: what was asked for, on what machine, what was captured, and what it cost."""
 
 import json
+import math
 import os
 import time
 from typing import Any, Dict, List, NamedTuple, Optional
 
+from edgeprof.collectors.helper import start_time
 from edgeprof.profiler.agent import host
+from edgeprof.profiler.agent.journal import boot_id
 from edgeprof.profiler.agent.launch import Exit
 from edgeprof.profiler.agent.spec import RunSpec
 
@@ -21,10 +24,14 @@ _RESERVE_BYTES = 1 << 20
 def write_json(folder: str, name: str, content: Dict[str, Any]) -> None:
     """Write a JSON file atomically: temporary name, fsync, rename, fsync of the folder.  Raises OSError."""
     temporary = os.path.join(folder, "." + name + ".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        os.unlink(temporary)  # left by one that was killed
+    except FileNotFoundError:
+        pass
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
         with os.fdopen(descriptor, "w") as file:
-            json.dump(content, file, indent=1)
+            json.dump(plain(content), file, indent=1)
             file.write("\n")
             file.flush()
             os.fsync(file.fileno())
@@ -37,6 +44,22 @@ def write_json(folder: str, name: str, content: Dict[str, Any]) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON and UTF-8 can hold it: bytes of a command or path that are no UTF-8 become ``\\xff``."""
+    if isinstance(value, str):
+        try:
+            return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        except UnicodeEncodeError:  # a lone surrogate that stands for no byte
+            return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {str(plain(str(key))): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, (bool, int, float)) else plain(str(value))
 
 
 def reserve_space(folder: str) -> None:
@@ -117,7 +140,13 @@ def build(
         "collectors": collectors,
         "overhead": _overhead(spec, wall, collectors, usage),
         "cgroup": cgroup,
-        "processes": {"agent": os.getpid(), "helpers": sorted(known_helpers | set(helpers)), "left_running": []},
+        "processes": {
+            "agent": os.getpid(),
+            "agent_start": start_time(os.getpid()),
+            "boot_id": boot_id(),
+            "helpers": sorted(known_helpers | set(helpers)),
+            "left_running": [],
+        },
         "notes": notes,
     }
 
@@ -147,6 +176,23 @@ def _factors(spec: RunSpec, facts: Dict[str, Any]) -> Dict[str, Any]:
             place = place[parent]
         place[leaf] = value
     return factors
+
+
+_GROUPS = ("framework", "storage", "unit")
+_SINGLE = ("model", "lifecycle", "isolation", "board")
+
+
+def wrong_factor(name: str) -> str:
+    """A sentence when a dotted factor name goes against the factors that every run has; else nothing."""
+    top, _, rest = name.partition(".")
+    if top in _GROUPS and not rest:
+        return "the factor {0} has parts; state one of them, such as {0}.{1}".format(top, _EXAMPLES[top])
+    if (top in _SINGLE and rest) or (top in _GROUPS and "." in rest):
+        return "there is no factor {}; {} has no such part".format(name, name.rpartition(".")[0])
+    return ""
+
+
+_EXAMPLES = {"framework": "name", "storage": "format", "unit": "precision"}
 
 
 def _overhead(

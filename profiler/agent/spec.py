@@ -2,7 +2,9 @@
 
 import json
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
+
+from edgeprof.collectors.base import Roots
 
 
 class CaptureError(Exception):
@@ -68,9 +70,48 @@ class RunSpec:
         except ValueError as error:
             raise CaptureError("the run's spec is not JSON: {}".format(error), USAGE) from None
         known = {item.name for item in fields(cls)}
-        if not isinstance(values, dict) or not isinstance(values.get("command"), list):
+        if not isinstance(values, dict) or "command" not in values:
             raise CaptureError("the run's spec needs a 'command' list", USAGE)
-        for name in values:
+        for name, value in values.items():
             if name not in known:
                 raise CaptureError("the run's spec has an unknown field {!r}".format(name), USAGE)
+            if not _IS_RIGHT[name](value):
+                raise CaptureError("the run's spec has a wrong {!r}: {!r}".format(name, value), USAGE)
         return cls(**values)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and "\0" not in value
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(_is_text(item) for item in value)
+
+
+_IS_RIGHT: Dict[str, Callable[[Any], bool]] = {
+    "command": _are_texts,
+    "folder": _is_text,
+    "name": _is_text,
+    "rate": _is_number,
+    "budget_cpu": _is_number,
+    "budget_bytes": _is_number,
+    "collect": _are_texts,
+    "deep": _is_flag,
+    "auto": _is_flag,
+    "memory_limit": lambda value: value is None or (isinstance(value, int) and _is_number(value)),
+    "cpus": lambda value: value is None or _is_number(value),
+    "options": lambda value: isinstance(value, dict) and all(isinstance(item, dict) for item in value.values()),
+    "factors": lambda value: isinstance(value, dict),
+    "roots": lambda value: (
+        isinstance(value, dict) and set(value) <= set(Roots._fields) and all(map(_is_text, value.values()))
+    ),
+}
+"""Field -> whether a value that came as JSON is of its kind."""

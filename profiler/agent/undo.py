@@ -23,11 +23,16 @@ class Cleaned(NamedTuple):
 
 
 def same_process(pid: int, started: int) -> bool:
-    """Whether process ``pid`` lives and is the one that started at tick ``started``."""
+    """Whether process ``pid`` lives and is the one that started at tick ``started``; a zombie does not live."""
     try:
-        return start_time(pid) == started
+        return start_time(pid) == started and not _zombie(pid)
     except (OSError, ValueError, IndexError):
         return False
+
+
+def being_captured(saved: journal.SavedJournal) -> bool:
+    """Whether the edgeprof that keeps a journal still lives."""
+    return saved.boot_id == journal.boot_id() and same_process(saved.owner, saved.owner_start)
 
 
 def undo(entry: Dict[str, Any]) -> str:
@@ -37,7 +42,7 @@ def undo(entry: Dict[str, Any]) -> str:
         raise OSError(errno.EINVAL, "this edgeprof does not know how to undo {!r}".format(entry["kind"]))
     try:
         return handler(entry)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise OSError(errno.EINVAL, "damaged journal entry: {!r}".format(error)) from None
 
 
@@ -46,7 +51,9 @@ def undo_all(entries: Iterable[Dict[str, Any]]) -> Tuple[List[str], List[Tuple[D
     undone, failed = [], []
     for entry in sorted(entries, key=lambda item: -int(item["n"])):
         try:
-            undone.append(undo(entry))
+            sentence = undo(entry)
+            if sentence:
+                undone.append(sentence)
         except OSError as error:
             failed.append((entry, "could not undo {}: {}".format(_describe(entry), error.strerror or error)))
     return undone, failed
@@ -65,22 +72,32 @@ def clean(folder: str, kill: bool = False) -> Cleaned:
         if not name.endswith(".journal"):
             continue
         path = os.path.join(folder, name)
-        saved = journal.read_journal(path)
-        if saved is None:
-            os.unlink(path)
+        try:
+            saved = journal.read_journal(path)
+        except FileNotFoundError:
+            continue  # its run has ended since
+        except OSError as error:
+            failed.append("cannot read the undo journal {}: {}".format(path, error.strerror or error))
             continue
-        if saved.boot_id == journal.boot_id() and same_process(saved.owner, saved.owner_start):
+        if saved is not None and being_captured(saved):
             running.append("{} is being captured by process {}".format(saved.capture, saved.owner))
             continue
         problems: List[Tuple[Dict[str, Any], str]] = []
-        if saved.boot_id == journal.boot_id():  # another boot has undone everything by itself
+        if saved is not None and saved.boot_id == journal.boot_id():  # another boot has undone everything by itself
             entries = [dict(entry, kill=True) if kill else entry for entry in saved.entries]
             done, problems = undo_all(entries)
             undone.extend(done)
             failed.extend(sentence for _, sentence in problems)
         if not problems:
-            os.unlink(path)
+            _unlink(path)
     return Cleaned(undone, failed, running)
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass  # another edgeprof cleaned up at the same time
 
 
 def _describe(entry: Dict[str, Any]) -> str:
@@ -120,15 +137,64 @@ def _cgroup(entry: Dict[str, Any]) -> str:
 
 
 def _process(entry: Dict[str, Any]) -> str:
-    pid, started = int(entry["pid"]), int(entry["start_time"])
-    deadline = time.monotonic() + _PATIENCE
-    number = signal.SIGTERM
-    while same_process(pid, started) and not _zombie(pid):
-        _signal(pid, number)
-        if time.monotonic() > deadline:
-            number = signal.SIGKILL
-        time.sleep(0.01)
+    pid = int(entry["pid"])
+    if not _end(pid, int(entry["start_time"]), signal.SIGTERM):
+        return ""  # it died with its edgeprof
     return "ended helper process {}".format(pid)
+
+
+def _end(pid: int, started: int, number: int) -> bool:
+    """End a process, by SIGKILL where the first signal does not do; False when it was gone already."""
+    begun = time.monotonic()
+    found = False
+    while same_process(pid, started):
+        found = True
+        elapsed = time.monotonic() - begun
+        if elapsed > 2 * _PATIENCE:
+            raise OSError(errno.EBUSY, "process {} does not end, even by SIGKILL".format(pid))
+        _signal(pid, signal.SIGKILL if elapsed > _PATIENCE else number)
+        time.sleep(0.01)
+    return found
+
+
+def _workload(entry: Dict[str, Any]) -> str:
+    """The run's first process: it goes on, unless killing was asked for."""
+    pid, started = int(entry["pid"]), int(entry["start_time"])
+    if not entry.get("kill") or not same_process(pid, started):
+        return ""
+    for child in reversed(descendants(pid)):
+        if child != pid:
+            _signal(child, signal.SIGKILL)
+    _end(pid, started, signal.SIGKILL)
+    return "killed the workload {}".format(pid)
+
+
+def descendants(root: int, proc: str = "/proc") -> List[int]:
+    """``root`` and all its living descendants, by /proc/PID/task/TID/children (proc(5))."""
+    found, pending = [], [root]
+    while pending:
+        pid = pending.pop()
+        found.append(pid)
+        try:
+            for thread in os.listdir("{}/{}/task".format(proc, pid)):
+                with open("{}/{}/task/{}/children".format(proc, pid, thread)) as file:
+                    pending.extend(int(child) for child in file.read().split())
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def _controllers(entry: Dict[str, Any]) -> str:
+    """Controllers switched on in a v2 folder; left on while another run's cgroup there may need them."""
+    folder = entry["path"]
+    if not os.path.isdir(folder):
+        return ""
+    for item in os.scandir(folder):
+        if item.name.startswith("edgeprof-") and not item.name.endswith("-agent"):
+            return ""
+    wanted = " ".join("-" + name for name in entry["names"])
+    _write(os.path.join(folder, "cgroup.subtree_control"), wanted)
+    return "switched controllers {} off in {}".format(", ".join(entry["names"]), folder)
 
 
 def _write_back(entry: Dict[str, Any]) -> str:
@@ -149,7 +215,9 @@ def _mount(entry: Dict[str, Any]) -> str:
 _HANDLERS: Dict[str, Callable[[Dict[str, Any]], str]] = {
     "tracefs_instance": _tracefs_instance,
     "cgroup": _cgroup,
+    "controllers": _controllers,
     "process": _process,
+    "workload": _workload,
     "write": _write_back,
     "mount": _mount,
 }
@@ -166,7 +234,7 @@ def _write(path: str, text: str) -> None:
 def _members(folder: str) -> List[int]:
     try:
         with open(os.path.join(folder, "cgroup.procs")) as file:
-            return [int(line) for line in file]
+            return [pid for pid in map(int, file) if pid > 0]  # 0: a process of another PID namespace
     except (OSError, ValueError):
         return []
 
@@ -180,6 +248,9 @@ def _move(pid: int, home: str) -> int:
 
 
 def _signal(pid: int, number: int) -> None:
+    """Send a signal to one process; 0 and -1, which mean many, name none."""
+    if pid <= 1:
+        raise ValueError("no process has the number {}".format(pid))
     try:
         os.kill(pid, number)
     except ProcessLookupError:
