@@ -331,7 +331,7 @@ def write_run(
     content = manifest_of(shape, rows)
     if metrics:
         pq.write_table(metrics_of(shape), folder / "metrics.parquet")
-        content["verdict"] = VERDICT
+        content["verdict"] = dict(VERDICT)
     merge(content, manifest or {})
     (folder / "manifest.json").write_text(json.dumps(content))
     return folder

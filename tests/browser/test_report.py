@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -195,8 +195,12 @@ def test_hostile_text_is_shown_as_text(chromium: Any, tmp_path: Path) -> None:
     page.close()
 
 
-def test_it_fits_a_narrow_screen(chromium: Any, report: Path) -> None:
-    page, _ = open_page(chromium, report, viewport={"width": 390, "height": 800})
+@pytest.mark.parametrize("make", [lambda folder: write_run(folder, SHAPE), hostile_run], ids=["plain", "hostile"])
+def test_it_fits_a_narrow_screen(chromium: Any, tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    page, _ = open_page(
+        chromium, build_report(open_run(make(tmp_path / "run"))), viewport={"width": 390, "height": 800}
+    )
+    page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.close()
 
