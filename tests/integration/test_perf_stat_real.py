@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +25,8 @@ pytestmark = [
 ]
 
 PAGES = 5000
+NOBODY = 65534
+PR_SET_DUMPABLE = 4  # linux/prctl.h
 CHILDREN = f"""
 import mmap, os
 for _ in range(3):
@@ -135,3 +139,40 @@ def perf_error(notes: list[str]) -> int:
     """The error that the parser states, ns, plus one for its rounding to 0.1 ms."""
     (note,) = [item for item in notes if "counter times are known" in item]
     return int((float(note.split("±")[1].split()[0]) + 0.1) * 1e6)
+
+
+def test_an_ordinary_user_gets_no_zero_for_what_user_mode_cannot_count() -> None:
+    paranoid = int(Path("/proc/sys/kernel/perf_event_paranoid").read_text())
+    if paranoid != 2:
+        pytest.skip(f"perf_event_paranoid is {paranoid}, not 2: `sysctl kernel.perf_event_paranoid=2` to test this")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name, "perf_stat")
+        folder.mkdir()
+        for path in (name, folder):
+            os.chown(path, NOBODY, NOBODY)
+        child = os.fork()
+        if child == 0:
+            os._exit(count_as_nobody(folder))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        parsed = perf.parse(Path(name), RunFacts(0, None, 1))
+    rows = parsed.tables["counters"].to_pylist()
+    switches = [row for row in rows if row["event"] == "context-switches" and row["reason"] != perf.NOT_RUN]
+    assert switches
+    assert {(row["value"], row["reason"]) for row in switches} == {(None, perf.USER_ONLY)}
+    assert sum(row["value"] or 0 for row in rows if row["event"] == "page-faults") > 0
+    assert any("only user mode was counted" in note for note in parsed.notes)
+
+
+def count_as_nobody(folder: Path) -> int:
+    """Run the collector as the user nobody; returns 0 when it went well."""
+    os.setgroups([])
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # lost with root; an ordinary user's process has it
+    held = Held("/bin/sh", "-c", "for i in 1 2 3; do /bin/true; done")
+    collector = PerfStat(Context(str(folder), pid=held.pid))
+    if not collector.probe().available:
+        return 1
+    collector.start()
+    held.run()
+    return 0 if collector.stop().records else 2
