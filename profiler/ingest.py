@@ -6,6 +6,7 @@ one, or from nothing but the raw files.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -16,19 +17,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from edgeprof.collectors.phases.parse import assign_phase
 
 from edgeprof.collectors import registry
 from edgeprof.collectors.cgroup.parse import members
 from edgeprof.collectors.parsing import Parsed, RunFacts
+from edgeprof.collectors.phases.parse import assign_phase
 from edgeprof.profiler.agent import journal, manifest, undo
 from edgeprof.profiler.errors import EdgeprofError, NewerSchema, NotARun
-from edgeprof.profiler.run import SCHEMA_VERSION, Run, load_manifest
+from edgeprof.profiler.run import SCHEMA_VERSION, Run, load_manifest, wrong_part
 
 ORDER = ("procfs", "phases", "cgroup", *(name for name in registry.NAMES if name not in ("procfs", "phases", "cgroup")))
 """Who is in the run and when its phases were comes first: other parsers refer to it."""
 
 _CUT_BY_PHASE = {"block_io": "queued_ns", "page_cache": "time_ns"}
+_UNFINISHED = ".zst.tmp"
 _COMPRESS_FROM = 4096
 """Raw files smaller than this stay as they are."""
 
@@ -40,22 +42,37 @@ class StillRunning(EdgeprofError):
         super().__init__(f"{path} is still being captured by process {owner}; wait for it to end")
 
 
+class NothingCaptured(EdgeprofError):
+    """The run ended before anything was captured."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"nothing was captured in {path}: the run was interrupted before its first sample;"
+            " the folder can be deleted"
+        )
+
+
 def ingest(path: Path) -> Run:
     """Make tables, metrics and verdict of the capture directory ``path``.
 
     Raises:
         NotARun: there is no capture in it.
+        NothingCaptured: the run was interrupted before its first sample.
         NewerSchema, DamagedManifest: see `load_manifest`.
         StillRunning: its edgeprof is still at work.
         EdgeprofError: the folder cannot be written.
     """
     began = time.monotonic()
     _refuse_running(path)
+    _refuse_links(path)
     content = load_manifest(path) if (path / manifest.FINAL).exists() else recover_manifest(path)
     raw = path / "raw"
+    if not raw.is_dir():
+        raise EdgeprofError(f"{path} has no raw data (any more): what tables there are stay as they are")
     try:
+        manifest.free_reserve(str(path))
         parsed, notes = _parse_all(raw, content)
-        tables = _finish(parsed, content)
+        tables = _finish(parsed)
         _write_tables(path / "tables", tables)
         _compress(raw)
         content["ingest"] = {
@@ -68,15 +85,57 @@ def ingest(path: Path) -> Run:
         return _analyse(path, content)
     except OSError as error:
         where = error.filename or path
-        raise EdgeprofError(f"cannot ingest: {error.strerror or error} ({where}); the raw data is untouched") from None
+        advice = "free some space, then" if error.errno == errno.ENOSPC else "once that is mended,"
+        raise EdgeprofError(
+            f"cannot ingest: {error.strerror or error} ({where}); nothing that was captured is lost: "
+            f"{advice} `edgeprof ingest {path}` reads it"
+        ) from None
 
 
 def _refuse_running(path: Path) -> None:
-    folder = journal.state_folder()
-    for item in Path(folder).glob("*.journal"):
-        saved = journal.read_journal(str(item))
-        if saved and saved.capture == str(path.resolve()) and undo.same_process(saved.owner, saved.owner_start):
+    """The journal tells from the first moment, to its own user; the partial manifest, a moment later, to all."""
+    try:
+        journals = list(Path(journal.state_folder()).glob("*.journal"))
+    except OSError:
+        journals = []
+    for item in journals:
+        try:
+            saved = journal.read_journal(str(item))
+        except OSError:
+            continue
+        if saved and os.path.realpath(saved.capture) == os.path.realpath(path) and undo.being_captured(saved):
             raise StillRunning(path, saved.owner)
+    if (path / manifest.FINAL).exists():
+        return
+    agent = (_partial(path) or {}).get("processes") or {}
+    pid, started = agent.get("agent"), agent.get("agent_start")
+    if pid and started and agent.get("boot_id") == journal.boot_id() and undo.same_process(pid, started):
+        raise StillRunning(path, pid)
+
+
+def _refuse_links(path: Path) -> None:
+    """Ingest replaces files below these folders: they must be the capture's own."""
+    for name in ("raw", "tables"):
+        if (path / name).is_symlink():
+            raise EdgeprofError(f"{path / name} is a symbolic link; put the folder itself there")
+
+
+def _partial(path: Path) -> dict[str, Any] | None:
+    """The partial manifest, with the parts that every manifest has; None when it is missing or damaged.
+
+    Raises:
+        NewerSchema: it is of a newer edgeprof.
+    """
+    try:
+        content = json.loads((path / manifest.PARTIAL).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict):
+        return None
+    found = content.get("schema")
+    if isinstance(found, int) and found > SCHEMA_VERSION:
+        raise NewerSchema(path, found, SCHEMA_VERSION)
+    return content if found == SCHEMA_VERSION and wrong_part(content) is None else None
 
 
 def recover_manifest(path: Path) -> dict[str, Any]:
@@ -84,24 +143,19 @@ def recover_manifest(path: Path) -> dict[str, Any]:
 
     Raises:
         NotARun: there are no raw files either.
+        NothingCaptured: there are, but all are empty.
         NewerSchema: the partial manifest is of a newer edgeprof.
     """
-    try:
-        content = json.loads((path / manifest.PARTIAL).read_bytes())
-        if isinstance(content, dict) and isinstance(content.get("run"), dict):
-            found = content.get("schema")
-            if isinstance(found, int) and found > SCHEMA_VERSION:
-                raise NewerSchema(path, found, SCHEMA_VERSION)
-            content["notes"] = [
-                *content.get("notes", []),
-                "edgeprof ended before the run did; this is what it had captured",
-            ]
-            return content
-    except (OSError, ValueError):
-        pass
+    content = _partial(path)
     raw = path / "raw"
-    if not raw.is_dir() or not any(raw.iterdir()):
+    if content is None and not raw.is_dir():
         raise NotARun(path)
+    if not any(item.is_file() and item.stat().st_size for item in raw.rglob("*")):
+        raise NothingCaptured(path)
+    if content is not None:
+        ended = "edgeprof ended before the run did; this is what it had captured"
+        content["notes"] = [*(content.get("notes") or []), ended]
+        return content
     unknown: dict[str, Any] = dict.fromkeys(
         ("command", "cwd", "started", "ended", "exit_code", "signal", "wall_time", "end_ns", "user", "rusage")
     )
@@ -125,6 +179,8 @@ def _parse_all(raw: Path, content: dict[str, Any]) -> tuple[dict[str, pa.Table],
     tables: dict[str, pa.Table] = {}
     notes: list[str] = []
     for name in ORDER:
+        if not (raw / name).is_dir():
+            continue  # it was not part of the run
         facts = _facts(raw, content, tables)
         try:
             result: Parsed = import_module(f"edgeprof.collectors.{name}.parse").parse(raw, facts)
@@ -135,7 +191,18 @@ def _parse_all(raw: Path, content: dict[str, Any]) -> tuple[dict[str, pa.Table],
             tables[table_name] = _joined(tables.get(table_name), table)
         notes.extend(result.notes)
         _note_loss(content, name, result)
+        if name == "procfs":
+            _bound(content["run"], tables)
     return tables, notes
+
+
+def _bound(run: dict[str, Any], tables: dict[str, pa.Table]) -> None:
+    """An interrupted run ends, and one without a manifest begins, with what was sampled: before others rely on it."""
+    if run.get("end_ns") is None and tables["system"].num_rows:
+        times = tables["system"]["time_ns"]
+        run["end_ns"] = pc.max(times).as_py()
+        run["start_ns"] = run.get("start_ns") or pc.min(times).as_py()
+        run["wall_time"] = (run["end_ns"] - run["start_ns"]) / 1e9
 
 
 def _joined(before: pa.Table | None, table: pa.Table) -> pa.Table:
@@ -151,7 +218,7 @@ def _note_loss(content: dict[str, Any], name: str, result: Parsed) -> None:
     if entry is None or not result.lost or entry.get("lost") is None or result.lost <= entry["lost"]:
         return
     overhead = content["overhead"]
-    if overhead.get("lost_records") is not None:
+    if isinstance(overhead.get("lost_records"), int):
         overhead["lost_records"] += result.lost - entry["lost"]
     entry["lost"] = result.lost
 
@@ -176,20 +243,14 @@ def _facts(raw: Path, content: dict[str, Any], tables: dict[str, pa.Table]) -> R
     )
 
 
-def _finish(tables: dict[str, pa.Table], content: dict[str, Any]) -> dict[str, pa.Table]:
-    """What needs several tables at once: phases joined in, the end of an interrupted run, the program's factors."""
+def _finish(tables: dict[str, pa.Table]) -> dict[str, pa.Table]:
+    """What needs several tables at once: the phase of each request and page."""
     for name, column in _CUT_BY_PHASE.items():
         table = tables.get(name)
         if table is not None and "phases" in tables and table.num_rows:
             times = pc.fill_null(table[column], -1).to_numpy()
             phase = assign_phase(tables["phases"], times).cast(table.schema.field("phase").type)
             tables[name] = table.set_column(table.schema.get_field_index("phase"), table.schema.field("phase"), phase)
-    run = content["run"]
-    if run.get("end_ns") is None and "system" in tables and tables["system"].num_rows:
-        times = tables["system"]["time_ns"]
-        run["end_ns"] = pc.max(times).as_py()
-        run["start_ns"] = run.get("start_ns") or pc.min(times).as_py()
-        run["wall_time"] = (run["end_ns"] - run["start_ns"]) / 1e9
     return tables
 
 
@@ -200,6 +261,7 @@ def _write_tables(folder: Path, tables: dict[str, pa.Table]) -> None:
             stale.unlink()
     for name, table in tables.items():
         temporary = folder / f".{name}.tmp"
+        temporary.unlink(missing_ok=True)  # left by an ingest that was killed
         pq.write_table(table, temporary, compression="zstd")
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -209,10 +271,14 @@ def _write_tables(folder: Path, tables: dict[str, pa.Table]) -> None:
 def _compress(raw: Path) -> None:
     """Replace raw files by zstd ones; each is whole under one of its two names at any moment."""
     for path in sorted(raw.rglob("*")):
-        if not path.is_file() or path.is_symlink() or path.suffix == ".zst" or path.stat().st_size < _COMPRESS_FROM:
+        if path.name.endswith(_UNFINISHED):
+            path.unlink(missing_ok=True)  # left by an ingest that was killed
+            continue
+        if path.is_symlink() or not path.is_file() or path.suffix == ".zst" or path.stat().st_size < _COMPRESS_FROM:
             continue
         packed = path.with_name(path.name + ".zst")
-        temporary = path.with_name(path.name + ".zst.tmp")
+        temporary = path.with_name(path.name + _UNFINISHED)
+        temporary.unlink(missing_ok=True)
         with (
             path.open("rb") as source,
             pa.OSFile(str(temporary), "wb") as sink,
@@ -248,6 +314,8 @@ def _with_program_facts(raw: Path, factors: dict[str, Any], spec: dict[str, Any]
         if filled.get(name) is None and found.get(name) is not None:
             filled[name] = found[name]
     for name in ("framework", "unit"):
+        if not isinstance(filled.get(name), dict | None):
+            continue
         inner = dict(filled.get(name) or {})
         for key, value in (found.get(name) or {}).items():
             if inner.get(key) is None:

@@ -94,10 +94,76 @@ def load_manifest(path: Path) -> dict[str, Any]:
         raise DamagedManifest(file, "no schema version in it")
     if content["schema"] > SCHEMA_VERSION:
         raise NewerSchema(path, content["schema"], SCHEMA_VERSION)
-    for key, kind in (("run", dict), ("factors", dict), ("collectors", list), ("overhead", dict)):
-        if not isinstance(content.get(key), kind):
-            raise DamagedManifest(file, f"no {key!r} in it")
+    problem = wrong_part(content)
+    if problem is not None:
+        raise DamagedManifest(file, problem)
     return content
+
+
+_PARTS: dict[str, type] = {"run": dict, "factors": dict, "collectors": list, "overhead": dict}
+"""Parts that every manifest has."""
+_OPTIONAL: dict[str, type] = {
+    "spec": dict,
+    "host": dict,
+    "clocks": list,
+    "cgroup": dict,
+    "processes": dict,
+    "notes": list,
+    "ingest": dict,
+    "verdict": dict,
+}
+_RUN_TEXTS = ("id", "name", "cwd", "started", "ended", "status")
+_RUN_NUMBERS = ("start_ns", "end_ns", "pid", "exit_code", "signal")
+_CLOCKS = ("monotonic_ns", "boottime_ns", "realtime_ns", "error_ns")
+
+
+def wrong_part(content: dict[str, Any]) -> str | None:
+    """What in a manifest has not the shape that its readers rely on; None when all is well."""
+    for key, kind in (*_PARTS.items(), *_OPTIONAL.items()):
+        if key in _PARTS and key not in content:
+            return f"no {key!r} in it"
+        if content.get(key) is None and key in _OPTIONAL:
+            continue
+        if not isinstance(content[key], kind):
+            return f"{key!r} is not a {'list' if kind is list else 'set of fields'}"
+    run: dict[str, Any] = content["run"]
+    for key in _RUN_TEXTS:
+        if not isinstance(run.get(key), str | None):
+            return f"{key!r} of the run is no text"
+    for key in _RUN_NUMBERS:
+        if not _is_count(run.get(key)):
+            return f"{key!r} of the run is no whole number"
+    wall = run.get("wall_time")
+    if isinstance(wall, bool) or not isinstance(wall, int | float | None):
+        return "'wall_time' of the run is no number"
+    return _wrong_list(content)
+
+
+def _wrong_list(content: dict[str, Any]) -> str | None:
+    command = content["run"].get("command")
+    if not isinstance(command, list | None) or not all(isinstance(word, str) for word in command or ()):
+        return "'command' of the run is no list of words"
+    for item in content["collectors"]:
+        if not isinstance(item, dict) or not isinstance(item.get("name"), str):
+            return "an entry of 'collectors' has no name"
+        if not _is_count(item.get("lost")):
+            return f"'lost' of the collector {item['name']} is no whole number"
+    for item in content.get("clocks") or ():
+        if not isinstance(item, dict) or not all(isinstance(item.get(key), int) for key in _CLOCKS):
+            return "an entry of 'clocks' is not whole"
+    if not all(isinstance(note, str) for note in content.get("notes") or ()):
+        return "'notes' holds something that is no text"
+    processes = content.get("processes") or {}
+    helpers = processes.get("helpers")
+    if not _is_count(processes.get("agent")) or not isinstance(helpers, list | None):
+        return "'processes' does not name edgeprof's own"
+    if not all(isinstance(pid, int) for pid in helpers or ()):
+        return "'processes' does not name edgeprof's own"
+    return None
+
+
+def _is_count(value: Any) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63)
 
 
 def open_run(path: str | Path) -> Run:

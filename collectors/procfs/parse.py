@@ -41,7 +41,7 @@ def parse(raw: Path, facts: RunFacts) -> Parsed:
         "system": system_table(frames, notes),
         "cpu": cpu_table(frames),
         "disk": disk_table(frames.get("system/diskstats")),
-        "process": process_table(frames, page_bytes),
+        "process": process_table(frames, page_bytes, (facts.main_pid, facts.start_ns)),
     }
     return Parsed(tables, notes)
 
@@ -193,13 +193,18 @@ _STAT = {
     "rss": 21,
 }
 """Positions after the command's closing parenthesis: field 3 of proc_pid_stat(5) is 0."""
+_OF_IMAGE = ("comm", "vsize", "rss", "shared", "pss", "pss_anon", "pss_file", "swap")
 _SMALL = ("ppid", "num_threads")
 _IO = ("rchar", "wchar", "syscr", "syscw", "read_bytes", "write_bytes", "cancelled_write_bytes")
 _ROLLUP = {b"Pss:": "pss", b"Pss_Anon:": "pss_anon", b"Pss_File:": "pss_file", b"Swap:": "swap"}
 
 
-def process_table(frames: FrameFile, page_bytes: int) -> pa.Table:
-    """One row a sample and process of the run, in time order; what a file did not tell is null."""
+def process_table(frames: FrameFile, page_bytes: int, held: tuple[int, int] = (0, 0)) -> pa.Table:
+    """One row a sample and process of the run, in time order; what a file did not tell is null.
+
+    ``held`` is the run's first process and its exec's time: what it was before is edgeprof's own image, so its memory
+    is left out there; its counters start from those rows.
+    """
     rows: dict[tuple[int, int], dict[str, object]] = {}
     for series in frames.matching("process/"):
         pid_text, _, file = series.name[len("process/") :].partition("/")
@@ -208,6 +213,8 @@ def process_table(frames: FrameFile, page_bytes: int) -> pa.Table:
             continue
         for time_ns, payload in zip(series.times, series.payloads, strict=True):
             if values := read_process(file, payload, page_bytes):
+                if pid == held[0] and time_ns < held[1]:
+                    values = {name: value for name, value in values.items() if name not in _OF_IMAGE}
                 rows.setdefault((time_ns, pid), {}).update(values)
     keys = sorted(rows)
     columns: dict[str, Sequence[object]] = {"time_ns": [key[0] for key in keys], "pid": [key[1] for key in keys]}

@@ -81,8 +81,11 @@ class RunCommand(click.Command):
     """Tells ``edgeprof run WORKLOAD`` from ``edgeprof run -- COMMAND...``: click itself drops the ``--``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta["edgeprof.separator"] = "--" in args
-        return super().parse_args(ctx, args)
+        words = list(args)
+        rest = super().parse_args(ctx, args)
+        before = len(words) - len(ctx.params.get("command") or ()) - 1
+        ctx.meta["edgeprof.separator"] = before >= 0 and words[before] == "--"
+        return rest
 
 
 @click.command(
@@ -148,6 +151,15 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     except KeyboardInterrupt:
         click.echo(f"edgeprof: the capture is complete; finish it with `edgeprof ingest {outcome.path}`", err=True)
         code = code or 130
+    except Exception as error:
+        if not code:
+            raise
+        # The workload's own failure is what the caller must see.
+        click.echo(
+            f"edgeprof: a bug in edgeprof, {type(error).__name__}: {error};"
+            f" `edgeprof --debug ingest {outcome.path}` shows where",
+            err=True,
+        )
     ctx.exit(code)
 
 
