@@ -17,7 +17,7 @@ PARTS = (
     (r"/root/\.py", "env"),
     (r"/opt/", r"(wheels|pypi)"),
     (r"/var/tm", r"p/deb12"),
-    (r"/ho", r"me/(?!user\b|pi\b)\w+"),
+    (r"/ho", r"me/(?!user\b|pi\b)\w+/\w"),
     (r"(?<!\w)\.\./sha", "red"),
     (r"(?<!\w)sha", r"red/(design|data|hooks)\b"),
     (r"(py", r"pi\.org|thonhosted\.org)"),  # package registries
