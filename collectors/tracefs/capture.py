@@ -207,8 +207,8 @@ class TraceInstance:
         """Give the instance back.  The last one out ends the capture, removes the instance and gets the final figures.
 
         The figures are the whole instance's, however many share it.  ``records`` counts events read; ``lost`` is None
-        where the kernel's counts could not be read.  ``details``: ``instance``, ``events``, ``windows``,
-        ``observed_seconds``, ``buffer_bytes`` and ``cpus``, per CPU the kernel's own counts.
+        where the kernel's counts could not be read, or the raw files could not be written.  ``details``: ``instance``,
+        ``events``, ``windows``, ``observed_seconds``, ``buffer_bytes`` and ``cpus``, per CPU the kernel's own counts.
         """
         self.users -= 1
         if self.users > 0:
@@ -298,7 +298,7 @@ class TraceInstance:
 
     def _status(self) -> Status:
         cpus: Dict[str, Dict[str, int]] = {}
-        lost: Optional[int] = 0
+        lost: Optional[int] = 0 if self.failed is None else None  # what was in the pipe was neither written nor counted
         for cpu in self._cpus:
             try:
                 counts = cpus[str(cpu)] = parse_stats(read(self._stats(cpu)))

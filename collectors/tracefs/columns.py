@@ -23,12 +23,16 @@ MAX_TEXT = 4096
 
 @dataclass
 class CpuTrace:
-    """One CPU's file and what it holds; ``types`` is each event's common_type."""
+    """One CPU's file and what it holds.
+
+    ``types`` is each event's common_type; ``found`` counts also the events that were left out for impossible times.
+    """
 
     cpu: int
     data: Bytes
     decoded: Decoded
     types: npt.NDArray[np.uint16]
+    found: int
 
 
 class EventColumns:

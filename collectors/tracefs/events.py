@@ -115,7 +115,7 @@ def _read_cpu(trace: Trace, layout: PageLayout, cpu: int, path: Path, windows: l
     common = next((item.fields["common_type"] for item in trace.formats.values()), None)
     offset = common.offset if common is not None else 0
     types = gather(data, kept.offset + offset, np.dtype(layout.order + "u2"))
-    trace.cpus.append(CpuTrace(cpu, data, kept, types))
+    trace.cpus.append(CpuTrace(cpu, data, kept, types, len(decoded.time_ns)))
     if decoded.damaged:
         trace.notes.append(f"{decoded.damaged} of {decoded.pages} pages of CPU {cpu}'s trace are damaged")
     if decoded.cut:
@@ -216,18 +216,23 @@ def _saved_names(folder: Path) -> dict[int, str]:
 
 
 def _count_losses(trace: Trace, folder: Path) -> None:
-    """The kernel's own counts where they were saved, else what the pages tell."""
+    """The kernel's own counts where they were saved, else what the pages tell; and what was read but is not here."""
+    found = {item.cpu: item.found for item in trace.cpus}
     counted: dict[int, int] = {}
+    missing = 0
     for cpu, path in _numbered(folder, "stats.cpu", ""):
         stats = parse_stats(_text_or_nothing(path.with_name(_plain(path))).encode())
         if stats:
             counted[cpu] = sum(stats.get(name, 0) for name in LOSS_COUNTS)
-    lost, unknown = sum(counted.get(cpu, 0) for cpu in set(counted) - {item.cpu for item in trace.cpus}), False
+            missing += max(0, stats.get("read events", 0) - found.get(cpu, 0))
+    lost, unknown = sum(counted[cpu] for cpu in set(counted) - set(found)), False
     for item in trace.cpus:
         lost += max(counted.get(item.cpu, 0), item.decoded.lost)
         unknown |= item.decoded.lost_unknown > 0 and item.cpu not in counted
-    trace.lost = None if unknown else lost
+    trace.lost = None if unknown else lost + missing
     if unknown:
         trace.notes.append("the kernel dropped trace events; how many is not known")
     elif lost:
         trace.notes.append(f"the kernel dropped {lost} trace events: they came faster than they were read")
+    if missing:
+        trace.notes.append(f"{missing} trace events were taken from the kernel but are not in the raw files")

@@ -183,14 +183,19 @@ def test_a_budget_is_held_by_windows_within_which_nothing_is_missing(tmp_path: P
     trace = begun(context(tmp_path, budget_bytes=budget))
     begin = now = time.monotonic_ns()
     reads: list[tuple[int, int, int]] = []  # (before, after, sector)
+    largest = 0
     for _ in range(120):  # ticks of pretended time: nobody waits
         for block in range(200):
             before = time.monotonic_ns()
             disk.read(block)
             reads.append((before, time.monotonic_ns(), block * 8))
         now += tick
+        before_drain = trace.bytes
         trace.drain(now)
+        largest = max(largest, trace.bytes - before_drain)
+    before_drain = trace.bytes
     status = trace.release()
+    largest = max(largest, status.bytes - before_drain)
     assert (status.mode, status.lost) == ("sampled", 0)
     read = read_trace(tmp_path / "raw")
     assert read.windows is not None
@@ -199,8 +204,10 @@ def test_a_budget_is_held_by_windows_within_which_nothing_is_missing(tmp_path: P
     captured = of_disk(read, "block_rq_issue", disk)
     assert not Counter(inside) - Counter(captured)
     assert 0 < len(captured) < len(reads)
-    spent = status.bytes / ((now - begin) / 1e9)
-    assert spent < 1.5 * budget
+    earned = budget * (now - begin) / 1e9 + (256 << 10)  # and the burst it began with
+    assert (
+        status.bytes <= earned + 2 * largest
+    )  # a tick's worth is seen only when it is there, and once more at the end
 
 
 def test_the_cpu_budget_is_held_too(tmp_path: Path, disk: Disk) -> None:
@@ -229,9 +236,12 @@ def test_what_was_overwritten_is_counted(tmp_path: Path, disk: Disk) -> None:
     assert status.lost is not None
     assert status.lost > 1000
     assert read.lost == status.lost
-    assert sum(cpu.decoded.lost for cpu in read.cpus) == sum(
-        counts["overrun"] for counts in status.details["cpus"].values()
-    )
+    for cpu in read.cpus:
+        overrun = status.details["cpus"][str(cpu.cpu)]["overrun"]
+        if cpu.decoded.lost_unknown:  # the page after the gap is so full that its number had no room
+            assert cpu.decoded.lost == 0 < overrun
+        else:
+            assert cpu.decoded.lost == overrun
     assert read.notes == [f"the kernel dropped {status.lost} trace events: they came faster than they were read"]
 
 
@@ -287,9 +297,11 @@ def test_a_full_disk_ends_the_trace_with_whole_pages_and_everything_put_back(tmp
         status = trace.release()
         assert not Path(trace.path).exists()
         assert any("No space left" in note for note in status.notes)
+        assert status.lost is None  # what was on its way to the disk is gone, uncounted
         assert all(path.stat().st_size % 4096 == 0 for path in (full / "raw" / "tracefs").glob("*.raw"))
         read = read_trace(full / "raw")
-        assert len(of_disk(read, "block_rq_issue", disk)) > 100
+        # Requests often end on another CPU than they begin on, and its file may be the one that fills the disk.
+        assert sum(len(read.get("block", event)) for event in BLOCK_EVENTS) > 1000
         del read  # it holds maps of files on the mount
     finally:
         subprocess.run(["umount", "-l", str(full)], check=True)

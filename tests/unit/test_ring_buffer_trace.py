@@ -165,6 +165,18 @@ def test_losses_are_the_kernels_count_or_else_what_the_pages_tell(raw: Path) -> 
     assert trace.notes == ["the kernel dropped trace events; how many is not known"]
 
 
+def test_events_that_were_taken_from_the_kernel_but_are_not_there_are_lost(raw: Path) -> None:
+    file = raw / "tracefs" / "cpu1.raw"
+    whole = len(read_trace(raw).cpus[1].types)
+    file.write_bytes(file.read_bytes()[:4096])
+    trace = read_trace(raw)
+    missing = whole - len(trace.cpus[1].types)
+    assert trace.lost == missing > 0
+    assert trace.notes == [f"{missing} trace events were taken from the kernel but are not in the raw files"]
+    file.unlink()
+    assert read_trace(raw).lost == whole
+
+
 def test_windows_are_read_in_order_with_the_last_one_open_after_a_crash(raw: Path) -> None:
     begin = struct.unpack("<Q", (raw / "tracefs" / "windows.bin").read_bytes()[:8])[0]
     records = [(begin, 0), (begin, begin + 50), (begin + 100, 0), (begin + 100, begin + 170), (begin + 300, 0)]
