@@ -4,7 +4,7 @@ VENV := .venv/bin
 DEMO := .cache/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format types docs bench clean
+.PHONY: help install demo test lint format types docs bench fuzz clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ docs: install ## Check that no link between the pages is broken
 
 bench: install ## Measure edgeprof beside other tools (as root, on an idle machine)
 	@for script in benchmarks/bench_*.py; do echo "$$script"; $(VENV)/python "$$script" || exit 1; done
+
+fuzz: install ## Fuzz every parser for a minute each
+	EDGEPROF_FUZZ_SECONDS=60 $(VENV)/python -m pytest -q tests/fuzz
 
 clean: ## Remove what builds, tests and the demo left (not .venv, not captured runs)
 	rm -rf build dist *.egg-info .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
