@@ -99,6 +99,7 @@ class Block(Collector):
     """Options: ``backend`` (one of `BACKENDS`), ``devices`` (names of the disks to trace; all by default)."""
 
     name = "block"
+    drains = True
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

@@ -68,7 +68,8 @@ class Blktrace:
         words = [os.path.join(self._folder, "blktrace." + name) for name in ("out", "err")]
         self._helper = HelperProcess(argv, self._context.journal, stdout=words[0], stderr=words[1], cwd=self._folder)
         deadline = time.monotonic() + _START_SECONDS
-        while not all(read_word(os.path.join(disk, "trace", "enable")) == "1" for disk in disks):
+        # It makes its files once the kernel has given it the buffers, and tells the kernel to start right after.
+        while self._files() < len(disks) * os.sysconf("SC_NPROCESSORS_ONLN"):
             if not self._helper.alive() or time.monotonic() > deadline:
                 raise OSError(errno.EPERM, "blktrace does not work here: {}".format(self._last_words(words[1])))
             time.sleep(0.01)
@@ -86,7 +87,7 @@ class Blktrace:
 
     def _last_words(self, path: str) -> str:
         lines = (read_word(path) or "").splitlines()
-        return lines[0] if lines else "it did not begin within {:.0f} s".format(_START_SECONDS)
+        return lines[0] if lines else "it said nothing"
 
     def _mount_debugfs(self) -> None:
         path = os.path.join(self._context.roots.sys, "kernel", "debug")
@@ -105,10 +106,16 @@ class Blktrace:
         if now_ns < self._check_due or self._helper is None or self._note:
             return
         self._check_due = now_ns + _CHECK_NS
+        if not self._helper.alive():
+            self._note = "blktrace ended early: {}".format(self._last_words(os.path.join(self._folder, "blktrace.err")))
+            return
         seconds = time.monotonic() - self._began
         if self._bytes() > self._context.budget_bytes * (seconds + 2.0):
             self._helper.stop()
             self._note = "blktrace was ended after {:.0f} s, since it wrote more than the budget allows".format(seconds)
+
+    def _files(self) -> int:
+        return sum(".blktrace." in name for name in os.listdir(self._folder))
 
     def _bytes(self) -> int:
         with os.scandir(self._folder) as entries:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from edgeprof.collectors.block import actions as act
 from edgeprof.collectors.block import blk_tracer, blktrace, trace_events
-from edgeprof.collectors.block.actions import NO_NAME, NO_SECTOR, Actions, Int32
+from edgeprof.collectors.block.actions import NO_NAME, NO_SECTOR, Int32
 from edgeprof.collectors.block.capture_places import EXTENT
 from edgeprof.collectors.block.encoding import encode, text
 from edgeprof.collectors.block.kinds import OPERATIONS
@@ -21,8 +21,12 @@ from edgeprof.collectors.block.owner import Extents, owners
 from edgeprof.collectors.block.requests import Requests, pair
 from edgeprof.collectors.parsing import Parsed, RunFacts, read_raw
 from edgeprof.collectors.schema import empty, table
+from edgeprof.collectors.tracefs.capture_windows import WINDOW
 from edgeprof.collectors.tracefs.events import Trace, read_trace
 from edgeprof.collectors.tracefs.tasks import OWNERS
+
+_WHOLE = 0.99
+"""A trace that was on for this share of the run is whole: switching it on and off takes a moment."""
 
 
 def parse(raw: Path, facts: RunFacts) -> Parsed:
@@ -31,6 +35,7 @@ def parse(raw: Path, facts: RunFacts) -> Parsed:
     about = _json(folder / "about.json")
     backend = about.get("backend", "tracefs")
     parsed = Parsed({"block_io": empty("block_io")})
+    share = 1.0
     if backend == "blktrace":
         recording = blktrace.read(_blktrace_files(folder))
         parsed.notes.extend(recording.notes)
@@ -38,20 +43,23 @@ def parse(raw: Path, facts: RunFacts) -> Parsed:
         parsed.lost = _blktrace_lost(folder)
         trace = Trace()
     else:
-        trace = read_trace(folder / "blk" if backend == "blk" else raw)
+        place = folder / "blk" if backend == "blk" else raw
+        trace, share = read_trace(place), _watched_share(place, facts)
         parsed.notes.extend(trace.notes)
         parsed.lost = trace.lost
         actions = blk_tracer.actions_of(trace) if backend == "blk" else trace_events.actions_of(trace, _disks(about))
-    parsed.notes.extend(_window_notes(trace, facts))
+    if share < _WHOLE:
+        parsed.notes.append(
+            f"block requests were captured {share:.0%} of the time, to keep within the budget: counts and bytes are "
+            "those of that time"
+        )
     if len(actions):
-        parsed.tables["block_io"] = _table(actions, trace, about, folder, facts, parsed.lost != 0)
+        lossy = parsed.lost != 0 or share < _WHOLE
+        parsed.tables["block_io"] = _table(pair(actions, lossy), trace, about, folder, facts)
     return parsed
 
 
-def _table(
-    actions: Actions, trace: Trace, about: Mapping[str, Any], folder: Path, facts: RunFacts, lost: bool
-) -> pa.Table:
-    requests = pair(actions, lossy=lost or trace.windows is not None)
+def _table(requests: Requests, trace: Trace, about: Mapping[str, Any], folder: Path, facts: RunFacts) -> pa.Table:
     end = _json(folder / "end.json")
     tasks = trace.tasks
     if not tasks.kernel:  # blktrace's files know no tasks
@@ -177,14 +185,16 @@ def _blktrace_lost(folder: Path) -> int | None:
     return dropped if isinstance(dropped, int) else None
 
 
-def _window_notes(trace: Trace, facts: RunFacts) -> list[str]:
-    if not trace.windows:
-        return []
-    begin = min(window[0] for window in trace.windows)
-    end = max([window[1] for window in trace.windows] + [facts.end_ns or 0])
-    watched = sum((stop or end) - start for start, stop in trace.windows)
-    share = 100 * watched / max(end - begin, 1)
-    return [
-        f"block requests were captured {share:.0f} % of the time, in {len(trace.windows)} windows, to keep within the "
-        "budget: counts and bytes are those of the windows"
-    ]
+def _watched_share(folder: Path, facts: RunFacts) -> float:
+    """Share of the run in which tracing was on, from the windows beside a trace; 1 where that is not known."""
+    try:
+        content = read_raw(folder / "tracefs" / "windows.bin")
+    except OSError:
+        return 1.0
+    known = dict(WINDOW.iter_unpack(content[: len(content) // WINDOW.size * WINDOW.size]))  # ends replace beginnings
+    run_end = facts.end_ns or max([*known, *known.values()], default=0)
+    length = run_end - facts.start_ns
+    if length <= 0 or not known:
+        return 1.0
+    watched = sum(max(0, min(end or run_end, run_end) - max(begin, facts.start_ns)) for begin, end in known.items())
+    return min(1.0, float(watched) / length)

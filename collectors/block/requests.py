@@ -104,15 +104,16 @@ def _close_old_places(fronts: Actions) -> Actions:
 
 def _places(actions: Actions, kind: UInt8) -> tuple[Int64, int]:
     """One number for device, kind and sector, and how many bits it takes."""
-    codes, devices = encode(actions.dev.astype(np.uint64))
-    owner = codes.astype(np.int64)
-    owner *= len(OPERATIONS)
-    owner += kind
+    owner, devices = kind.astype(np.int64), 1
+    if bool((actions.dev != actions.dev[0]).any()):
+        codes, positions = encode(actions.dev.astype(np.uint64))
+        owner += codes.astype(np.int64) * len(OPERATIONS)
+        devices = len(positions)
     sector = actions.sector - NO_SECTOR
     if bool((kind == FLUSH).any()):  # a flush command's sector is 0 when issued and -1 when completed
         sector[kind == FLUSH] = 0
     sector_bits = int(sector.max()).bit_length()
-    width = (len(devices) * len(OPERATIONS)).bit_length() + sector_bits
+    width = (devices * len(OPERATIONS)).bit_length() + sector_bits
     if width + len(actions).bit_length() <= 63:
         owner <<= sector_bits
         owner |= sector
@@ -122,14 +123,10 @@ def _places(actions: Actions, kind: UInt8) -> tuple[Int64, int]:
 
 
 def _sort_by_place(time_ns: Int64, place: Int64, width: int) -> tuple[Int64, Int64]:
-    """Event numbers sorted by place, then time, then input order; and the places in that order.
-
-    One plain sort of numbers that hold the place above the rank in time is several times faster than
-    an indirect sort by two columns.
-    """
+    """Event numbers sorted by place, then time, then input order; and the places in that order."""
     in_time: Int64 | None = None
     if bool((time_ns[1:] < time_ns[:-1]).any()):
-        in_time = np.argsort(time_ns, kind="stable")
+        in_time = _order(time_ns)
         place = place[in_time]
     bits = len(place).bit_length()
     assert width + bits <= 63
@@ -139,6 +136,18 @@ def _sort_by_place(time_ns: Int64, place: Int64, width: int) -> tuple[Int64, Int
     rank = combined & ((1 << bits) - 1)
     combined >>= bits
     return (rank if in_time is None else in_time[rank]), combined
+
+
+def _order(values: Int64) -> Int64:
+    """A stable argsort: a plain sort of numbers that hold value and position is several times faster than another."""
+    lowest, bits = int(values.min()), len(values).bit_length()
+    if (int(values.max()) - lowest).bit_length() + bits > 63:
+        return np.argsort(values, kind="stable")
+    combined: Int64 = (values - lowest) << bits
+    combined |= np.arange(len(values))
+    combined.sort()
+    combined &= (1 << bits) - 1
+    return combined
 
 
 def _rows(actions: Actions, kind: UInt8, event: Int64, stage: UInt8, row: Int64, count: int, fronts: Int64) -> Rows:
@@ -172,7 +181,8 @@ def _rows(actions: Actions, kind: UInt8, event: Int64, stage: UInt8, row: Int64,
 
 def _requests(actions: Actions, rows: Rows) -> Requests:
     time = actions.time_ns
-    order = np.argsort(time[_first_seen(rows.start, rows.insert, rows.issue, rows.complete)], kind="stable")
+    first = _first_seen(rows.start, rows.insert, rows.issue, rows.complete)
+    order = _order(time[first]) if len(first) else first
     start, insert, issue, complete = (values[order] for values in (rows.start, rows.insert, rows.issue, rows.complete))
     kind = rows.kind[order]
     # A flush command or a pass-through request is not made of a bio: whoever inserted or issued it asked for it.

@@ -13,8 +13,8 @@ import numpy as np
 from edgeprof.collectors.block.actions import SECTOR_BYTES, Actions, Int32, Int64, Mask, UInt8
 from edgeprof.collectors.block.kinds import EMPTY_FLUSH, FLUSH, READ, WRITE, asks_durable, asks_flush_before
 
-_MOST_PARTS = 1024
-"""More partial completions than a request is followed through: one for each KiB of the longest."""
+_MOST_PARTS = 64
+"""Partial completions that a request is followed through; drivers complete in one part, or in very few."""
 
 
 @dataclass(frozen=True)
