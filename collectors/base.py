@@ -125,11 +125,13 @@ class Collector:
 
     ``interval`` is the time between samples in seconds; None means every tick of
     the agent's timer, and ``sample`` is then called at the run's rate.  The agent
-    measures the CPU time spent in each call, so a collector need not.
+    measures the CPU time spent in each call, so a collector need not.  ``drains`` says that a kernel buffer is emptied:
+    that is done at each tick even when the agent, to keep its budget, samples less often.
     """
 
     name = ""
     interval: Optional[float] = None
+    drains = False
 
     def __init__(self, context: Context) -> None:
         self.context = context

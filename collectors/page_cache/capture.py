@@ -32,6 +32,7 @@ class PageCache(Collector):
     """Options: ``enabled`` (on without ``deep``), ``paths`` (folders to look in), ``user_faults`` (bool)."""
 
     name = "page_cache"
+    drains = True
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeprof.dashboards.report.data import RunData
 from edgeprof.dashboards.report.text import clean, sentences
-from edgeprof.dashboards.report.units import NOT_MEASURED, count, human, seconds
+from edgeprof.profiler.units import NOT_MEASURED, count, human, seconds
 
 
 @dataclass(frozen=True)

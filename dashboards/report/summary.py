@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edgeprof.dashboards.report.data import RunData
 from edgeprof.dashboards.report.text import clean, sentences
-from edgeprof.dashboards.report.units import human
+from edgeprof.profiler.units import human
 
 KEY_METRICS: Sequence[tuple[str, str]] = (
     ("wall_time", "Wall time"),

@@ -65,12 +65,13 @@ def _finite(content: Any) -> Any:
     return content
 
 
-def make_console() -> Console:
-    """A console on standard output: colours only on a terminal, and never with NO_COLOR."""
+def make_console(stderr: bool = False) -> Console:
+    """A console on standard output or error: colours only on a terminal, and never with NO_COLOR."""
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else PIPE_WIDTH
-    return Console(width=width, highlight=False, markup=False, emoji=False)
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else PIPE_WIDTH
+    return Console(width=width, stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
 _SPACES = "\u00a0\u2009\u202f"  # no-break and thin spaces, which Python does not call printable

@@ -26,7 +26,7 @@ _OPT_IN = ("page_cache",)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?(?:/s)?", re.IGNORECASE)
 
 
-class SizeType(click.ParamType):
+class SizeType(click.ParamType[int]):
     """Bytes: ``512M``, ``2GiB``, ``1500000``; K, M, G, T are powers of 1024 as in cgroup files and docker."""
 
     name = "size"
@@ -49,7 +49,7 @@ def parse_size(text: str, base: int) -> float | None:
     return float(number) * float(1024 if binary else base) ** (" kmgt".index(prefix.lower() or " "))
 
 
-class BudgetType(click.ParamType):
+class BudgetType(click.ParamType[tuple[float | None, float | None]]):
     """``1%``, ``4MB/s`` or ``1%,4MB/s``: share of one core, raw bytes a second."""
 
     name = "budget"
@@ -250,7 +250,7 @@ def _after(outcome: Outcome, options: dict[str, Any], say: Any) -> None:
     if not options["ingest"]:
         say(f"captured in {_shown(path)}; read it with `edgeprof ingest {_shown(path)}`")
         return
-    from edgeprof.cli.output import print_summary, summary
+    from edgeprof.cli.output import make_console, print_summary, summary
     from edgeprof.profiler.ingest import ingest
 
     say("reading what was captured ...")
@@ -266,9 +266,7 @@ def _after(outcome: Outcome, options: dict[str, Any], say: Any) -> None:
         json.dump(summary(run), sys.stdout, indent=2)
         sys.stdout.write("\n")
     elif not options["quiet"]:
-        from rich.console import Console
-
-        print_summary(run, Console(stderr=True))
+        print_summary(run, make_console(stderr=True))
     say(f"capture: {_shown(path)}")
     if report:
         say(f"report:  {_shown(report)}")

@@ -202,6 +202,7 @@ class _Session:
                 journal=self.journal,
                 rate=self.spec.rate,
                 budget_bytes=self.spec.budget_bytes,
+                budget_cpu=self.spec.budget_cpu,
                 deep=self.spec.deep,
                 options=options,
                 shared=shared,
@@ -231,6 +232,7 @@ class _Session:
         interval = int(1e9 / self.spec.rate)
         governor = Governor(self.spec.budget_cpu)
         due = start_ns + interval
+        ticks = 0
         while not launch.ended(pid):
             wait = due - time.monotonic_ns()
             received = signal.sigtimedwait(awaited, max(0, wait) / 1e9)
@@ -239,9 +241,10 @@ class _Session:
             if received is not None or wait > 0:
                 continue
             now = time.monotonic_ns()
-            self._sample_all(now)
+            self._sample_all(now, drain_only=ticks % governor.stretch != 0)
             governor.update()
-            due = max(due + interval * governor.stretch, now)
+            ticks += 1
+            due = max(due + interval, now)
         self.end_ns = time.monotonic_ns()
         self.run_cpu = cpu_seconds() - self.setup_cpu
         self.stretch = governor.worst
@@ -256,11 +259,11 @@ class _Session:
             except ProcessLookupError:
                 pass
 
-    def _sample_all(self, now_ns: int) -> None:
+    def _sample_all(self, now_ns: int, drain_only: bool = False) -> None:
         if self.low_space:
             return
         for item in self.driven:
-            item.sample(now_ns)
+            item.sample(now_ns, drain_only)
         if now_ns < self._space_due:
             return
         self._space_due = now_ns + 1000000000
@@ -287,6 +290,8 @@ class _Session:
         for item in reversed(self.driven):
             item.stop()
         self.clocks.append(host.clock_triplet("end"))
+        for number, facts in host.devices(self.roots).items():  # those that came during the run, such as loop devices
+            self.facts["devices"].setdefault(number, facts)
         self.notes.extend(self.cgroup.remove())
         return ending, left
 

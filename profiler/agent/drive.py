@@ -84,9 +84,11 @@ class Driven:
             self._guard(lambda: variables.update(self.collector.environment()))
         return variables
 
-    def sample(self, now_ns: int) -> None:
-        """Sample it, if it is due."""
+    def sample(self, now_ns: int, drain_only: bool = False) -> None:
+        """Sample it, if it is due; with ``drain_only``, only if a kernel buffer behind it would overflow otherwise."""
         if not (self.active and self._samples) or now_ns < self._due_ns:
+            return
+        if drain_only and not self.collector.drains:
             return
         self._due_ns = now_ns + self._interval_ns - 1000000 if self._interval_ns else 0
         self._guard(self.collector.sample, now_ns)

@@ -1,4 +1,4 @@
-"""Keeps the agent inside its CPU budget: when it costs too much, it samples less often."""
+"""Keeps the agent inside its CPU budget: when it costs too much, it samples only every so many ticks."""
 
 import time
 from typing import Callable
@@ -7,11 +7,11 @@ WINDOW = 1.0
 """Seconds between two looks at the agent's own CPU time."""
 
 MAX_STRETCH = 64
-"""The longest interval is this many times the one asked for."""
+"""Samples are at most this many ticks apart."""
 
 
 class Governor:
-    """Stretches the sampling interval while the agent uses more than ``share`` of one core.
+    """Tells after how many ticks to sample while the agent uses more than ``share`` of one core.
 
     ``stretch`` is the factor now, ``worst`` the largest it had.  It goes up at once and comes down slowly, so that
     it does not swing.  The clocks are arguments for tests.

@@ -143,6 +143,7 @@ def devices(roots: Roots = Roots()) -> Dict[str, Dict[str, Any]]:
         if number is None or not sectors:
             continue  # an empty loop or zram device is no storage
         facts: Dict[str, Any] = {"name": name, "bytes": sectors * 512, "model": read_text(folder + "/device/model")}
+        facts["stacked"] = _is_stacked(folder)
         for knob in _QUEUE_KNOBS:
             text = read_text("{}/queue/{}".format(folder, knob))
             facts[knob] = _chosen(text) if knob == "scheduler" else _number(text)
@@ -160,6 +161,16 @@ def devices(roots: Roots = Roots()) -> Dict[str, Dict[str, Any]]:
                     "start": _number(read_text(folder + "/" + part + "/start")),
                 }
     return found
+
+
+def _is_stacked(folder: str) -> bool:
+    """Whether the device passes requests on: to the devices it consists of (dm, md, bcache), or to a file (loop)."""
+    if os.path.exists(folder + "/loop/backing_file"):
+        return True
+    try:
+        return bool(os.listdir(folder + "/slaves"))
+    except OSError:
+        return False
 
 
 def mount_of(path: str, roots: Roots = Roots()) -> Dict[str, Any]:

@@ -134,7 +134,7 @@ def build(
             "rusage": ending.usage if ending else None,
         },
         "spec": spec.to_dict(),
-        "factors": _factors(spec, facts),
+        "factors": _factors(spec, facts, collectors),
         "host": facts,
         "clocks": clocks,
         "collectors": collectors,
@@ -156,15 +156,17 @@ def utc(realtime_ns: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(realtime_ns / 1e9))
 
 
-def _factors(spec: RunSpec, facts: Dict[str, Any]) -> Dict[str, Any]:
+def _factors(spec: RunSpec, facts: Dict[str, Any], collectors: List[Dict[str, Any]]) -> Dict[str, Any]:
     """All factors, null where unknown; what the user states wins over what was found."""
+    clocks: Dict[str, Any] = next((item["details"] for item in collectors if item["name"] == "clocks"), {})
+    power_mode = (clocks.get("nvpmodel") or {}).get("name")
     factors: Dict[str, Any] = {
         "model": None,
         "lifecycle": None,
         "framework": {"name": None, "version": None},
         "isolation": facts["virtualization"],
         "storage": host.storage_factors(facts, spec.memory_limit),
-        "unit": {"kind": None, "threads": None, "precision": None, "power_mode": None},
+        "unit": {"kind": None, "threads": None, "precision": None, "power_mode": power_mode},
         "board": facts["board"],
     }
     for dotted, value in spec.factors.items():

@@ -65,6 +65,8 @@ def _cgroup_total(data: RunData, column: str) -> tuple[float, str] | None:
 def _is_stacked(data: RunData, device: str) -> bool:
     """Whether ``device`` (``major:minor`` or a name) passes requests on to another one."""
     known = ((data.manifest.get("host") or {}).get("devices") or {}).get(device) or {}
+    if isinstance(known.get("stacked"), bool):
+        return bool(known["stacked"])
     name = known.get("name") or STACKED_MAJORS.get(device.split(":")[0], device)
     return bool(STACKED.match(str(name)))
 
@@ -148,4 +150,5 @@ def page_bytes(data: RunData) -> int:
 def _added_bytes(table: pa.Table | None, page: int) -> float | None:
     if table is None:
         return None
-    return float(np.nansum(floats(table, "pages")[equals(table, "event", "add")])) * page
+    added = equals(table, "event", "add") & equals(table, "owner", "run")
+    return float(np.nansum(floats(table, "pages")[added])) * page

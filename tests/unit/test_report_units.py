@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from edgeprof.dashboards.report.units import human, request_size
+from edgeprof.profiler.units import human, request_size
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from edgeprof.dashboards.report.downsample import Floats, Ints, log_histogram
 from edgeprof.dashboards.report.figures.base import Absent, DataTable, Outcome, Picture, absent, compact
 from edgeprof.dashboards.report.figures.requests import device_time, latency, of_run, positive, queue_time
 from edgeprof.dashboards.report.theme import INK, ORANGE, SKY, faint
-from edgeprof.dashboards.report.units import count, seconds
+from edgeprof.profiler.units import count, seconds
 
 if TYPE_CHECKING:
     from edgeprof.dashboards.report.data import RunData

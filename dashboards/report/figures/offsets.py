@@ -15,7 +15,7 @@ from edgeprof.dashboards.report.figures.base import Absent, DataTable, Outcome, 
 from edgeprof.dashboards.report.figures.zones import ZONE_BYTES, Zones, offset_text
 from edgeprof.dashboards.report.text import clean, label
 from edgeprof.dashboards.report.theme import DENSITY, OWNER_NAMES, OWNERS
-from edgeprof.dashboards.report.units import count, request_size
+from edgeprof.profiler.units import count, request_size
 
 if TYPE_CHECKING:
     from edgeprof.dashboards.report.data import RunData

@@ -10,7 +10,7 @@ from edgeprof.dashboards.report.downsample import Floats
 from edgeprof.dashboards.report.figures.base import BYTES, Absent, DataTable, Outcome, Picture, absent, compact
 from edgeprof.dashboards.report.text import clean, label
 from edgeprof.dashboards.report.theme import OWNER_NAMES, OWNERS
-from edgeprof.dashboards.report.units import count, human
+from edgeprof.profiler.units import count, human
 
 if TYPE_CHECKING:
     from edgeprof.dashboards.report.data import RunData

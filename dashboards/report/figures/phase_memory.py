@@ -14,7 +14,7 @@ from edgeprof.dashboards.report.figures.series import Series
 from edgeprof.dashboards.report.figures.timeline.memory import cgroup_kinds, process_kinds
 from edgeprof.dashboards.report.text import clean, label
 from edgeprof.dashboards.report.theme import INK
-from edgeprof.dashboards.report.units import count, human, seconds
+from edgeprof.profiler.units import count, human, seconds
 
 if TYPE_CHECKING:
     from edgeprof.dashboards.report.data import RunData

@@ -13,7 +13,7 @@ from edgeprof.dashboards.report.downsample import Floats, Ints
 from edgeprof.dashboards.report.figures.base import compact
 from edgeprof.dashboards.report.text import label
 from edgeprof.dashboards.report.theme import faint
-from edgeprof.dashboards.report.units import human
+from edgeprof.profiler.units import human
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -10,7 +10,7 @@ from edgeprof.dashboards.report.downsample import Floats, Ints
 from edgeprof.dashboards.report.figures.base import Absent, DataTable, Outcome, Picture, absent, compact
 from edgeprof.dashboards.report.figures.requests import of_run, positive
 from edgeprof.dashboards.report.theme import OPERATIONS
-from edgeprof.dashboards.report.units import count, human, request_size
+from edgeprof.profiler.units import count, human, request_size
 
 if TYPE_CHECKING:
     from edgeprof.dashboards.report.data import RunData

@@ -10,7 +10,7 @@ from edgeprof.dashboards.report.downsample import Floats, min_max
 from edgeprof.dashboards.report.figures.base import SECONDS, Absent, DataTable, Outcome, Picture, absent, compact
 from edgeprof.dashboards.report.figures.phasing import main_phases
 from edgeprof.dashboards.report.theme import BLUE, GREEN, ORANGE, VERMILLION, faint
-from edgeprof.dashboards.report.units import count, human, seconds
+from edgeprof.profiler.units import count, human, seconds
 
 if TYPE_CHECKING:
     from edgeprof.dashboards.report.data import RunData

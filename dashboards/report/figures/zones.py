@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeprof.dashboards.report.downsample import Floats, Ints
-from edgeprof.dashboards.report.units import human
+from edgeprof.profiler.units import human
 
 ZONE_BYTES = 64 << 20
 

@@ -11,7 +11,7 @@ from edgeprof.dashboards.report.figures.phasing import MainPhases, main_phases, 
 from edgeprof.dashboards.report.figures.timeline.row import Row
 from edgeprof.dashboards.report.text import label
 from edgeprof.dashboards.report.theme import GREY, faint
-from edgeprof.dashboards.report.units import seconds
+from edgeprof.profiler.units import seconds
 
 if TYPE_CHECKING:
     from edgeprof.dashboards.report.data import RunData
