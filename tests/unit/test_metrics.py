@@ -302,7 +302,12 @@ class TestPageCache:
         assert found["read_amplification"]["value"] == pytest.approx(50_000 / 11_000)
 
     def test_direct_io_does_not_count_as_missed(self) -> None:
-        events = {"time_ns": at(1, 2), "event": ["add", "delete"], "pages": [1, 9]}
+        events = {
+            "time_ns": at(1, 2, 3),
+            "event": ["add", "delete", "add"],
+            "pages": [1, 9, 5],
+            "owner": ["run", "run", "other"],
+        }
         data = tiny_run.data(tables={"page_cache": schema.table("page_cache", events)})
         assert value("page_cache_hit_ratio", data) == pytest.approx(1 - 4096 / 11_000)
 
