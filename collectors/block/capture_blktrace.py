@@ -1,4 +1,7 @@
-"""Back end: the blktrace tool, which writes DEVICE.blktrace.CPU files of its own (capture set)."""
+"""Back end: the blktrace tool, which writes DEVICE.blktrace.CPU files of its own (capture set).
+
+Beside it the run's trace instance, where it can be had, records which tasks the run starts.
+"""
 
 import errno
 import os
@@ -9,6 +12,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from edgeprof.collectors.base import Context, Probe, Status
 from edgeprof.collectors.block.capture_places import read_word
 from edgeprof.collectors.helper import HelperProcess, find_program
+from edgeprof.collectors.tracefs.capture import TraceInstance
 from edgeprof.collectors.tracefs.capture_files import Undo, write
 
 _START_SECONDS = 5.0
@@ -47,6 +51,7 @@ class Blktrace:
         self._context = context
         self._undo = Undo(context.journal)
         self._helper: Optional[HelperProcess] = None
+        self._tasks: Optional[TraceInstance] = None
         self._began = time.monotonic()
         self._check_due = 0
         self._note = ""
@@ -73,6 +78,20 @@ class Blktrace:
             if not self._helper.alive() or time.monotonic() > deadline:
                 raise OSError(errno.EPERM, "blktrace does not work here: {}".format(self._last_words(words[1])))
             time.sleep(0.01)
+        self._trace_tasks()
+
+    def _trace_tasks(self) -> None:
+        """blktrace tells threads but not whose they are."""
+        try:
+            self._tasks = TraceInstance.acquire(self._context)
+            self._tasks.begin()
+        except OSError:  # then the run's are those that were seen alive
+            self._release()
+
+    def _release(self) -> None:
+        if self._tasks is not None:
+            self._tasks.release()
+            self._tasks = None
 
     def _undo_trace(self, switch: str) -> None:
         """Killed, the tool leaves the kernel tracing for nobody; writing 0 here ends that."""
@@ -103,6 +122,8 @@ class Blktrace:
 
     def sample(self, now_ns: int) -> None:
         """Once a second, see that the tool keeps within the budget; it has no way to pause, so it is ended."""
+        if self._tasks is not None:
+            self._tasks.drain(now_ns)
         if now_ns < self._check_due or self._helper is None or self._note:
             return
         self._check_due = now_ns + _CHECK_NS
@@ -141,4 +162,5 @@ class Blktrace:
         if self._helper is not None:
             self._helper.stop()
             self._helper = None
+        self._release()
         return self._undo.all()

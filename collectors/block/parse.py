@@ -41,7 +41,7 @@ def parse(raw: Path, facts: RunFacts) -> Parsed:
         parsed.notes.extend(recording.notes)
         actions = recording.actions(recording.shift_to_monotonic(facts.realtime_to_monotonic()))
         parsed.lost = _blktrace_lost(folder)
-        trace = Trace()
+        trace = read_trace(raw)  # of the run's tasks only
     else:
         place = folder / "blk" if backend == "blk" else raw
         trace, share = read_trace(place), _watched_share(place, facts)

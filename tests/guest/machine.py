@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import find_tool
-from tests.source_tree import ROOT
+from tests.source_tree import FOLDERS, ROOT
 
 CACHE = Path(os.environ.get("EDGEPROF_GUEST_CACHE", ROOT / ".cache" / "guest"))
 """Downloads and unpacked kernels; may be deleted at any time."""
@@ -29,6 +29,8 @@ META_PACKAGE = "linux-image-cloud-amd64"
 """Debian's package that depends on the newest cloud kernel."""
 
 _RESULT_BYTES = 64 << 20
+_UNUSED = ("test", "config-", "idlelib", "lib2to3", "pydoc_data", "distutils", "tkinter", "ensurepip")
+"""Parts of Python's library that no guest needs."""
 _READY, _DONE = "guest: begin", "guest: end "
 
 _INIT = """#!/bin/sh
@@ -147,6 +149,8 @@ class Guest:
             of the same name: call a shadowed one (mke2fs) by its path.
         modules: loaded before the script, besides those of the disks.
         files: path in the guest -> content.
+        python: whether to copy in this machine's /usr/bin/python3 with its standard library, and the project's
+            packages as /project.
         disks: sizes in bytes of empty disks, /dev/vdb and on.
         memory: MiB.
         options: of QEMU, put behind the others.
@@ -156,6 +160,7 @@ class Guest:
     programs: Sequence[str] = ()
     modules: Sequence[str] = ()
     files: Mapping[str, bytes] | None = None
+    python: bool = False
     disks: Sequence[int] = ()
     memory: int = 1024
     options: Sequence[str] = ()
@@ -219,10 +224,9 @@ class Guest:
         for applet in listed.stdout.split():
             archive.link(f"applets/{applet}", "/bin/busybox")
         for program in self.programs:
-            path = _program(program)
-            archive.file(f"programs/{program}", path.resolve().read_bytes(), 0o755)
-            for library in _libraries(path):
-                archive.file(str(library)[1:], library.resolve().read_bytes(), 0o755)
+            archive.program(_program(program), f"programs/{program}")
+        if self.python:
+            _add_python(archive)
         modules = self.kernel.modules(["virtio_pci", "virtio_blk", *self.modules])
         for module in modules:
             archive.file(f"lib/{module.name}", module.read_bytes())
@@ -232,6 +236,27 @@ class Guest:
         for name, content in (self.files or {}).items():
             archive.file(name.lstrip("/"), content)
         archive.close()
+
+
+def _add_python(archive: _Cpio) -> None:
+    python = Path("/usr/bin/python3")
+    if not python.exists():
+        raise NoGuest("the guest needs /usr/bin/python3, which is not here: apt-get install python3")
+    archive.program(python, "programs/python3")
+    library = Path("/usr/lib") / python.resolve().name
+    for path in sorted(library.rglob("*")):
+        unused = path.relative_to(library).parts[0].startswith(_UNUSED)
+        if path.is_file() and not unused:
+            if path.suffix == ".so":
+                archive.program(path, str(path)[1:])
+            else:
+                archive.file(str(path)[1:], path.read_bytes())
+    for package in FOLDERS:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            archive.file(f"project/{path.relative_to(ROOT)}", path.read_bytes())
+        archive.link(f"project/edgeprof/{package}", f"../{package}")
+    for path in sorted((ROOT / "edgeprof").glob("*.py")):
+        archive.file(f"project/edgeprof/{path.name}", path.read_bytes())
 
 
 def _files(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
@@ -270,6 +295,12 @@ class _Cpio:
         """A file; the first of a name counts."""
         self._parent(name)
         self._entry(name, stat.S_IFREG | mode, content)
+
+    def program(self, path: Path, name: str) -> None:
+        """A program or shared object and the libraries it is linked to, these where they are on this machine."""
+        self.file(name, path.resolve().read_bytes(), 0o755)
+        for library in _libraries(path):
+            self.file(str(library)[1:], library.resolve().read_bytes(), 0o755)
 
     def link(self, name: str, target: str) -> None:
         """A symbolic link."""
