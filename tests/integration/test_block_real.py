@@ -243,6 +243,22 @@ def test_a_locked_down_kernel_gets_another_back_end_and_a_note(loop: str, tmp_pa
     assert int(of_run(captured.requests, loop)["bytes"].sum()) >= 4 << 20
 
 
+@pytest.mark.skipif(find_tool("addpart") is None, reason="no addpart here: apt-get install util-linux")
+def test_requests_to_a_partition_are_those_of_its_disk(loop: str, tmp_path: Path) -> None:
+    subprocess.run(["addpart", loop, "1", "2048", "65536"], check=True)
+    partition = Path(loop + "p1")
+    try:
+        wait_until(partition.exists)
+        job = fio(str(partition), tmp_path / "fio.json", rw="randread", bs="4k", ioengine="psync", number_ios=100)
+        (captured,) = capture(tmp_path, [*job, "--size=16m"], ["tracefs"], devices=[partition.name])
+    finally:
+        subprocess.run(["delpart", loop, "1"], check=True)
+    reads = of_run(captured.requests, loop)
+    assert len(reads) == 100
+    assert reads[["queued_ns", "issued_ns", "completed_ns"]].notna().all(axis=None)
+    assert (reads["sector"] >= 2048).all()
+
+
 def test_insertions_are_seen_where_a_scheduler_holds_requests(loop: str, tmp_path: Path) -> None:
     scheduler = Path("/sys/block") / Path(loop).name / "queue" / "scheduler"
     if "mq-deadline" not in scheduler.read_text():
