@@ -1,4 +1,4 @@
-"""Copies /proc: the system's files and those of each process of the run, some each tick, some each second."""
+"""Copies /proc: the system's files, and those of each process of the run at each tick."""
 
 import os
 import resource
@@ -7,13 +7,12 @@ from typing import Dict, List, Optional, Set, Tuple
 
 from edgeprof.collectors.base import Collector, Context, FileSampler, FrameWriter, Probe, Status
 
-FAST_FILES = ("pressure/cpu", "pressure/memory", "pressure/io")
-SLOW_FILES = ("stat", "meminfo", "vmstat", "diskstats", "loadavg")
+SYSTEM_FILES = ("pressure/cpu", "pressure/memory", "pressure/io", "stat", "meminfo", "vmstat", "diskstats", "loadavg")
 FAST_PROCESS_FILES = ("stat", "io")
 SLOW_PROCESS_FILES = ("statm", "schedstat")
 SLOW_INTERVAL = 0.5
-"""Seconds between two readings of the whole system's files.  Reading them at 10 Hz would cost as much as all the rest
-of a tick (0.17 ms of cold caches on a small VM), and the run's own files tell at 10 Hz what the run does."""
+"""Seconds between two readings of the whole system's files.  Reading them at 10 Hz would cost more than all the rest
+of a tick (0.2 ms of cold caches on a small VM), and the run's own files tell at 10 Hz what the run does."""
 ROLLUP = "smaps_rollup"
 ROLLUP_SHARE = 0.001
 """Share of a core that reading smaps_rollup may cost: the kernel walks the process's page tables for it.
@@ -48,19 +47,17 @@ class Procfs(Collector):
 
     def start(self) -> None:
         self._writer = FrameWriter(os.path.join(self.context.raw, "samples.frames"))
-        self._fast, self._slow = FileSampler(self._writer), FileSampler(self._writer)
-        for sampler, names in ((self._fast, FAST_FILES), (self._slow, SLOW_FILES)):
-            for name in names:
-                sampler.add(os.path.join(self.context.roots.proc, name), "system/" + name)
+        self._system = FileSampler(self._writer)
+        for name in SYSTEM_FILES:
+            self._system.add(os.path.join(self.context.roots.proc, name), "system/" + name)
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if files != resource.RLIM_INFINITY:
             each = len(FAST_PROCESS_FILES) + len(SLOW_PROCESS_FILES)
             self._most = max(1, min(MAX_PROCESSES, (files - _SPARE_FILES) // each))
-        self._missing = dict(self._fast.missing, **self._slow.missing)
+        self._missing = self._system.missing
 
     def sample(self, now_ns: int) -> None:
         assert self._writer is not None
-        self._fast.sample(now_ns)
         pids = self.context.pids()
         for pid in pids:
             if pid not in self._processes:
@@ -68,7 +65,7 @@ class Procfs(Collector):
         self._copy(now_ns, self._processes)
         if now_ns >= self._slow_due:
             self._slow_due = now_ns + int(SLOW_INTERVAL * 1e9) - 1000000
-            self._slow.sample(now_ns)
+            self._system.sample(now_ns)
             self._copy(now_ns, self._slow_processes)
             if now_ns >= self._rollup_due:
                 self._sample_rollups(now_ns)
@@ -146,8 +143,7 @@ class Procfs(Collector):
         if self._writer is None:  # its start failed
             return Status(0, 0)
         self._drop(set(self._processes))
-        self._fast.close()
-        self._slow.close()
+        self._system.close()
         self._writer.close()
         notes = self._writer.notes()
         for name, reason in sorted(self._refused.items()):

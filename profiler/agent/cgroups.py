@@ -8,11 +8,18 @@ needs a delegated cgroup that edgeprof is alone in (``systemd-run --user --scope
 """
 
 import os
+import time
 from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from edgeprof.collectors.base import Journal, Roots
 from edgeprof.profiler.agent.spec import LAUNCH, CaptureError
 from edgeprof.profiler.agent.undo import undo
+
+BELOW_INTERVAL = 1.0
+"""Seconds between two looks for cgroups below the run's."""
+_MEMBERS_BYTES = 1 << 16
+_MORE = 2048
+"""The kernel gives such lists a page at a time, each as full as it gets: a shorter reading was the last."""
 
 V1_CONTROLLERS = ("memory", "blkio", "cpu", "cpuacct", "pids", "perf_event")
 V2_CONTROLLERS = ("memory", "io", "cpu", "pids")
@@ -88,6 +95,9 @@ class RunCgroup:
         self.reason = ""
         self.mode = "none"
         self._journal = journal
+        self._members_file = -1
+        self._below: List[str] = []
+        self._below_due = 0.0
         self._entries: List[Dict[str, Any]] = []
         self._limited: Set[str] = set()
         try:
@@ -211,15 +221,33 @@ class RunCgroup:
             self.mode = "none"
 
     def members(self) -> List[int]:
-        """Processes in the run's cgroup and in cgroups below it, without order."""
-        folder = self.paths.get("unified") or next(iter(self.paths.values()), None)
-        return _members_below(folder) if folder else []
+        """Processes in the run's cgroup and in cgroups below it, without order; called at each tick."""
+        unified = self.paths.get("unified")
+        folder = unified or next(iter(self.paths.values()), None)
+        if folder is None:
+            return []
+        if self._members_file < 0 and unified:
+            try:
+                self._members_file = os.open(unified + "/cgroup.procs", os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                return []
+        # Opening it costs ten times as much as reading it; v1, though, lists a file's members only once.
+        found = _pids(self._members_file) if unified else _members_of(folder)
+        now = time.monotonic()
+        if now >= self._below_due:
+            self._below, self._below_due = _folders_below(folder), now + BELOW_INTERVAL
+        for inner in self._below:
+            found.extend(_members_of(inner))
+        return found
 
     def remove(self) -> List[str]:
         """Undo all that was made, newest first; whoever still lives in the folders goes to where edgeprof came from.
 
         Returns a sentence for each that could not be removed; its journal entry stays.
         """
+        if self._members_file >= 0:
+            os.close(self._members_file)
+            self._members_file = -1
         problems = []
         for entry in reversed(self._entries):
             try:
@@ -231,17 +259,33 @@ class RunCgroup:
         return problems
 
 
-def _members_below(folder: str) -> List[int]:
+def _pids(descriptor: int) -> List[int]:
     try:
-        with open(os.path.join(folder, "cgroup.procs"), "rb", buffering=0) as file:
-            found = [int(line) for line in (file.readall() or b"").split()]
-        if os.stat(folder).st_nlink > 2:  # there are cgroups below: a container engine, or the workload made them
-            for entry in os.scandir(folder):
-                if entry.is_dir(follow_symlinks=False):
-                    found.extend(_members_below(entry.path))
+        return [int(line) for line in os.pread(descriptor, _MEMBERS_BYTES, 0).split()]
     except OSError:  # ENODEV: it was removed meanwhile
         return []
-    return found
+
+
+def _members_of(folder: str) -> List[int]:
+    try:
+        descriptor = os.open(folder + "/cgroup.procs", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return []
+    try:
+        return _pids(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _folders_below(folder: str) -> List[str]:
+    """Cgroups that a container engine, or the workload itself, made below the run's."""
+    try:
+        if os.stat(folder).st_nlink <= 2:  # kernfs counts the folders inside
+            return []
+        below = [entry.path for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+    return below + [path for inner in below for path in _folders_below(inner)]
 
 
 def _remedy(pure_v2: bool) -> str:
