@@ -29,6 +29,10 @@ MAX_FRAME_BYTES = 16 << 20
 """A longer frame is damage, not data: readers stop there."""
 
 
+SHORT_READ = 2048
+"""The kernel gives lists (diskstats, a cgroup's threads) a page at a time: only a shorter reading is surely whole."""
+
+
 class Roots(NamedTuple):
     """Where the kernel's file systems are; a test hands in a recorded tree of a real board."""
 
@@ -273,10 +277,16 @@ class FileSampler:
 
     def sample(self, now_ns: int) -> None:
         """Read each file from its start and append one frame for each that answers."""
-        frame = self._writer.frame
+        frame, pread, size = self._writer.frame, os.pread, self._size
         for descriptor, source in self._open:
             try:
-                frame(now_ns, source, os.pread(descriptor, self._size, 0))
+                payload = pread(descriptor, size, 0)
+                while SHORT_READ < len(payload) < size:
+                    more = pread(descriptor, size - len(payload), len(payload))
+                    if not more:
+                        break
+                    payload += more
+                frame(now_ns, source, payload)
             except OSError:  # EAGAIN of a powered-down sensor, ENODEV after a hot unplug: an absent sample
                 continue
 

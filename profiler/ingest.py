@@ -72,6 +72,8 @@ def ingest(path: Path) -> Run:
     try:
         manifest.free_reserve(str(path))
         parsed, notes = _parse_all(raw, content)
+        if content["run"].get("status") == "interrupted" and not any(table.num_rows for table in parsed.values()):
+            raise NothingCaptured(path)
         tables = _finish(parsed)
         _write_tables(path / "tables", tables)
         _compress(raw)

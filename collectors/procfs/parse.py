@@ -249,6 +249,8 @@ def _process_stat(payload: bytes, page_bytes: int) -> dict[str, object]:
         number = to_int(fields[_STAT[name]])
         if number is not None and not 0 <= number < 1 << 31:
             values[name] = None
+    if values["state"] in ("Z", "X"):  # it has ended and has no memory any more: the kernel writes zeros
+        values["vsize"] = values["rss"] = None
     return values
 
 
@@ -259,7 +261,9 @@ def _process_io(payload: bytes, page_bytes: int) -> dict[str, object]:
 
 def _process_statm(payload: bytes, page_bytes: int) -> dict[str, object]:
     fields = [to_int(text) for text in payload.split(None, 7)]
-    return {"shared": scaled(fields[2], page_bytes)} if len(fields) >= 3 and fields[2] is not None else {}
+    if len(fields) < 3 or fields[2] is None or not fields[0]:  # of size 0: it has ended
+        return {}
+    return {"shared": scaled(fields[2], page_bytes)}
 
 
 def _process_schedstat(payload: bytes, page_bytes: int) -> dict[str, object]:

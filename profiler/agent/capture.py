@@ -161,7 +161,7 @@ class _Session:
         self.journal = UndoJournal(state_folder(), self.id, self.path)
         # Blocked before the fork: the loop below takes them one by one, and none can arrive unseen.
         self.old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*PASSED_ON, signal.SIGCHLD})
-        self.cgroup = RunCgroup("edgeprof-" + self.id, self.journal, self.roots)
+        self.cgroup = RunCgroup("edgeprof-" + self.id, self.journal, self.roots, os.path.dirname(self.journal.path))
         self.cgroup.limit(self.spec.memory_limit, self.spec.cpus)
         self.child = launch.HeldProcess(self.program, self.spec.command)
         self._adapt_after_fork()

@@ -11,15 +11,14 @@ import os
 import time
 from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
-from edgeprof.collectors.base import Journal, Roots
+from edgeprof.collectors.base import SHORT_READ, Journal, Roots
+from edgeprof.profiler.agent.journal import open_entries
 from edgeprof.profiler.agent.spec import LAUNCH, CaptureError
 from edgeprof.profiler.agent.undo import undo
 
 BELOW_INTERVAL = 1.0
-"""Seconds between two looks for cgroups below the run's."""
+"""Seconds between two looks for cgroups below those just below the run's."""
 _MEMBERS_BYTES = 1 << 16
-_MORE = 2048
-"""The kernel gives such lists a page at a time, each as full as it gets: a shorter reading was the last."""
 
 V1_CONTROLLERS = ("memory", "blkio", "cpu", "cpuacct", "pids", "perf_event")
 V2_CONTROLLERS = ("memory", "io", "cpu", "pids")
@@ -88,9 +87,10 @@ class RunCgroup:
     """The folders of one run: ``paths`` maps controller names, and ``unified`` for v2, to them.
 
     ``mode`` is ``v1``, ``v2``, ``hybrid`` or ``none``; then ``reason`` says why there is none, or what it lacks.
+    ``state`` is the folder of the runs' journals, which tells what other runs switched on.
     """
 
-    def __init__(self, name: str, journal: Journal, roots: Roots = Roots()) -> None:
+    def __init__(self, name: str, journal: Journal, roots: Roots = Roots(), state: str = "") -> None:
         self.paths: Dict[str, str] = {}
         self.reason = ""
         self.mode = "none"
@@ -98,6 +98,7 @@ class RunCgroup:
         self._members_file = -1
         self._below: List[str] = []
         self._below_due = 0.0
+        self._inside = 0
         self._entries: List[Dict[str, Any]] = []
         self._limited: Set[str] = set()
         try:
@@ -120,39 +121,54 @@ class RunCgroup:
             self.mode = self.mode or ("v2" if "unified" in self.paths else "v1")
 
     def _create(self, item: Hierarchy, name: str, pure: bool) -> None:
-        parent = item.home
         if item.version == 2 and pure:
-            parent = self._delegated_parent(item, name)
-        path = os.path.join(parent, name)
+            self._create_delegated(item, name)
+            return
+        path = os.path.join(item.home, name)
         self._make(path, item.home)
         for controller in item.controllers or ("unified",):
             self.paths[controller] = path
 
-    def _delegated_parent(self, item: Hierarchy, name: str) -> str:
-        """A v2 folder whose children may have controllers, with those switched on."""
-        is_real_root = not os.path.exists(os.path.join(item.mount, "cgroup.type"))
-        if os.geteuid() == 0 and is_real_root:
-            parent = item.mount
-        else:
-            parent = item.home
-            with open(os.path.join(parent, "cgroup.procs")) as file:
-                members = file.read().split()
-            if members == [str(os.getpid())]:  # alone in a delegated scope: step aside into a leaf
-                leaf = os.path.join(parent, name + "-agent")
-                self._make(leaf, parent)
-                _put(leaf, "cgroup.procs", str(os.getpid()))
+    def _create_delegated(self, item: Hierarchy, name: str) -> None:
+        """Make a v2 folder and switch on the controllers for it; another run that ends keeps them on once it is there.
+
+        The journal's order is the other one: controllers are switched off when the folder is gone.
+        """
+        parent = self._delegated_parent(item, name)
         wanted = set(V2_CONTROLLERS) & set(_get(parent, "cgroup.controllers").split())
-        missing = sorted(wanted - set(_get(parent, "cgroup.subtree_control").split()))
+        ours = wanted & (_switched_on_by_runs(self._state, parent) | (wanted - _controllers_for_children(parent)))
+        entry = self._record("controllers", path=parent, names=sorted(ours)) if ours else None
+        path = os.path.join(parent, name)
+        try:
+            self._make(path, item.home)
+        except OSError:
+            if entry is not None:
+                self._strike(entry)
+            raise
+        self.paths["unified"] = path
+        missing = sorted(wanted - _controllers_for_children(parent))
         if missing:
-            entry = self._record("controllers", path=parent, names=missing)
             try:
                 _put(parent, "cgroup.subtree_control", " ".join("+" + controller for controller in missing))
             except OSError as error:
-                self._strike(entry)
+                if entry is not None and set(missing) == ours:
+                    self._strike(entry)
                 self.reason = "controllers {} cannot be switched on in {}: {}; {}".format(
                     ", ".join(missing), parent, error.strerror, _remedy(True)
                 )
-        return parent
+
+    def _delegated_parent(self, item: Hierarchy, name: str) -> str:
+        """A v2 folder whose children may have controllers."""
+        is_real_root = not os.path.exists(os.path.join(item.mount, "cgroup.type"))
+        if os.geteuid() == 0 and is_real_root:
+            return item.mount
+        with open(os.path.join(item.home, "cgroup.procs")) as file:
+            members = file.read().split()
+        if members == [str(os.getpid())]:  # alone in a delegated scope: step aside into a leaf
+            leaf = os.path.join(item.home, name + "-agent")
+            self._make(leaf, item.home)
+            _put(leaf, "cgroup.procs", str(os.getpid()))
+        return item.home
 
     def _make(self, path: str, home: str) -> None:
         entry = self._record("cgroup", path=path, home=home)
@@ -234,8 +250,10 @@ class RunCgroup:
         # Opening it costs ten times as much as reading it; v1, though, lists a file's members only once.
         found = _pids(self._members_file) if unified else _members_of(folder)
         now = time.monotonic()
-        if now >= self._below_due:
+        inside = _links(folder)
+        if inside != self._inside or now >= self._below_due:
             self._below, self._below_due = _folders_below(folder), now + BELOW_INTERVAL
+            self._inside = inside
         for inner in self._below:
             found.extend(_members_of(inner))
         return found
@@ -261,7 +279,13 @@ class RunCgroup:
 
 def _pids(descriptor: int) -> List[int]:
     try:
-        return [int(line) for line in os.pread(descriptor, _MEMBERS_BYTES, 0).split()]
+        listed = os.pread(descriptor, _MEMBERS_BYTES, 0)
+        while len(listed) > SHORT_READ:
+            more = os.pread(descriptor, _MEMBERS_BYTES, len(listed))
+            if not more:
+                break
+            listed += more
+        return [int(line) for line in listed.split()]
     except OSError:  # ENODEV: it was removed meanwhile
         return []
 
@@ -277,11 +301,19 @@ def _members_of(folder: str) -> List[int]:
         os.close(descriptor)
 
 
+def _links(folder: str) -> int:
+    """2 and the number of cgroups inside, as kernfs counts them; 0 for one that is gone."""
+    try:
+        return os.stat(folder).st_nlink
+    except OSError:
+        return 0
+
+
 def _folders_below(folder: str) -> List[str]:
     """Cgroups that a container engine, or the workload itself, made below the run's."""
+    if _links(folder) <= 2:
+        return []
     try:
-        if os.stat(folder).st_nlink <= 2:  # kernfs counts the folders inside
-            return []
         below = [entry.path for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return []

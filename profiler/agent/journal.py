@@ -71,7 +71,7 @@ class UndoJournal:
         self.open_entries: Dict[int, Dict[str, Any]] = {}
         pid = os.getpid()
         # It gets its name once it names its owner: another edgeprof that cleans up must not see it before.
-        temporary = os.path.join(folder, ".{}.tmp".format(run_id))
+        temporary = os.path.join(folder, ".{}.{}-{}.tmp".format(run_id, pid, start_time(pid)))
         self._file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             self._write({"owner": pid, "start_time": start_time(pid), "boot_id": boot_id(), "capture": capture})
@@ -157,3 +157,22 @@ def read_journal(path: str) -> Optional[SavedJournal]:
         str(head.get("capture") or ""),
         [entries[number] for number in sorted(entries)],
     )
+
+
+def open_entries(folder: str, kind: str) -> List[Dict[str, Any]]:
+    """Entries of one kind that the journals in ``folder`` have not struck out; a journal that cannot be read has none.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    found: List[Dict[str, Any]] = []
+    for name in sorted(os.listdir(folder)):
+        if not name.endswith(".journal"):
+            continue
+        try:
+            saved = read_journal(os.path.join(folder, name))
+        except OSError:  # its run has ended since, or it is another user's
+            continue
+        if saved is not None and saved.boot_id == boot_id():
+            found.extend(entry for entry in saved.entries if entry["kind"] == kind)
+    return found

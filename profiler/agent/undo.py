@@ -69,6 +69,8 @@ def clean(folder: str, kill: bool = False) -> Cleaned:
     failed: List[str] = []
     running: List[str] = []
     for name in sorted(os.listdir(folder)):
+        if _abandoned(name):
+            _unlink(os.path.join(folder, name))
         if not name.endswith(".journal"):
             continue
         path = os.path.join(folder, name)
@@ -91,6 +93,13 @@ def clean(folder: str, kill: bool = False) -> Cleaned:
         if not problems:
             _unlink(path)
     return Cleaned(undone, failed, running)
+
+
+def _abandoned(name: str) -> bool:
+    """Whether this is a journal whose edgeprof died before it had begun it: its name tells the process."""
+    pid, dash, started = name[: -len(".tmp")].rpartition(".")[2].partition("-")
+    known = name.endswith(".tmp") and dash and pid.isdecimal() and started.isdecimal()
+    return bool(known) and not same_process(int(pid), int(started))
 
 
 def _unlink(path: str) -> None:
