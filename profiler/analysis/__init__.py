@@ -76,6 +76,7 @@ def write_metrics(run: Run) -> pa.Table:
     table = compute(run)
     path: Path = run.path / "metrics.parquet"
     temporary = path.with_name(".metrics.parquet.tmp")
+    temporary.unlink(missing_ok=True)  # left by one that was killed
     try:
         with temporary.open("wb") as file:
             pq.write_table(table, file, compression="zstd")
