@@ -34,6 +34,8 @@ _FIELDS = (
     ("pdu_len", "u2"),
 )
 HEADER_BYTES = 48
+_LATEST = 1 << 62
+"""No clock shows as many ns: two centuries."""
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -73,7 +75,7 @@ class Recording:
             return 0
         time_ns, realtime_ns = self.realtime_ns[0]
         shift = realtime_ns + realtime_to_monotonic - time_ns
-        return 0 if abs(shift) < 1_000_000_000 else shift
+        return shift if 1_000_000_000 <= abs(shift) < _LATEST else 0
 
 
 def read(files: Sequence[tuple[str, bytes]]) -> Recording:
@@ -99,6 +101,10 @@ def read(files: Sequence[tuple[str, bytes]]) -> Recording:
             payload = content[begin : begin + int(rows["pdu_len"][row])]
             _read_note(rows[row], payload, order, naming, realtime)
     rows = np.concatenate(parts) if parts else np.zeros(0, _native())
+    possible = rows["time"] < _LATEST
+    if not bool(possible.all()):
+        rows = rows[possible]
+        notes.append("records with impossible times were left out")
     rows = rows[np.argsort(rows["time"], kind="stable")]
     comm, names = _name(rows, naming)
     return Recording(rows, comm, names, sorted(realtime), notes)

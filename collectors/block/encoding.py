@@ -35,10 +35,10 @@ def encode(words: Words) -> tuple[Codes, Index]:
     for column in range(1, table.shape[1]):
         mixed = ((mixed >> np.uint64(29)) ^ mixed ^ table[:, column]) * _MULTIPLIER
     slots = (mixed >> np.uint64(64 - _SLOT_BITS)).astype(np.int64)
-    keeper = np.full(1 << _SLOT_BITS, -1, np.int64)
-    keeper[slots] = np.arange(len(table))
-    used = np.flatnonzero(keeper >= 0)
-    representatives = keeper[used]
+    keeper = np.zeros(1 << _SLOT_BITS, np.int64)  # position + 1; 0: unused
+    keeper[slots] = np.arange(1, len(table) + 1)
+    used = np.flatnonzero(keeper)
+    representatives = keeper[used] - 1
     number = np.zeros(1 << _SLOT_BITS, np.int32)
     number[used] = np.arange(len(used), dtype=np.int32)
     codes = number[slots]

@@ -33,7 +33,7 @@ EVENTS = {
 _CHUNK = 1 << 15
 """Events handled together: few enough that what they take stays in the processor's cache."""
 
-_NEEDED = frozenset({"common_pid", "dev", "sector", "nr_sector", "rwbs"})
+_NEEDED = ("common_pid", "dev", "sector", "nr_sector")
 _RWBS_BYTES, _COMM_BYTES = 8, 16
 _ONES, _TOPS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
 
@@ -62,8 +62,8 @@ def actions_of(trace: Trace, disks: Mapping[int, int]) -> Actions:
 
 
 def _usable(kind: EventFormat) -> bool:
-    fields = kind.fields
-    return fields.keys() >= _NEEDED and fields["rwbs"].size >= _RWBS_BYTES
+    whole = all(name in kind.fields and kind.fields[name].kind == "integer" for name in _NEEDED)
+    return whole and "rwbs" in kind.fields and kind.fields["rwbs"].size >= _RWBS_BYTES
 
 
 class _Columns:
@@ -99,7 +99,7 @@ class _Columns:
             np.multiply(found["nr_sector"], SECTOR_BYTES, out=self.length[to], casting="unsafe")
             self.rwbs[to] = _until_nul(found["rwbs"])
             self.pid[to] = found["common_pid"]
-            if "comm" in kind.fields and letter != act.COMPLETE:
+            if "comm" in (found.dtype.names or ()) and letter != act.COMPLETE:
                 self.comm[to] = self._number(found["comm"])
             if failed is not None:
                 self.error[to] = found[failed]
