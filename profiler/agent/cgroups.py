@@ -95,6 +95,7 @@ class RunCgroup:
         self.reason = ""
         self.mode = "none"
         self._journal = journal
+        self._state = state
         self._members_file = -1
         self._below: List[str] = []
         self._below_due = 0.0
@@ -275,6 +276,19 @@ class RunCgroup:
                 problems.append("{} could not be undone: {}".format(entry["path"], error.strerror))
         self._entries = []
         return problems
+
+
+def _controllers_for_children(folder: str) -> Set[str]:
+    return set(_get(folder, "cgroup.subtree_control").split())
+
+
+def _switched_on_by_runs(state: str, parent: str) -> Set[str]:
+    """Controllers that runs which have not ended switched on in ``parent``: the last of them switches them off."""
+    names: Set[str] = set()
+    for entry in open_entries(state, "controllers") if state else ():
+        if entry.get("path") == parent and isinstance(entry.get("names"), list):
+            names.update(name for name in entry["names"] if isinstance(name, str))
+    return names
 
 
 def _pids(descriptor: int) -> List[int]:
