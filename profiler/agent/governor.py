@@ -6,7 +6,7 @@ from typing import Callable
 WINDOW = 1.0
 """Seconds between two looks at the agent's own CPU time."""
 
-MAX_STRETCH = 64
+MAX_STRETCH = 8
 """Samples are at most this many ticks apart."""
 
 

@@ -273,7 +273,7 @@ def test_an_allowance_is_spent_by_bytes_or_by_cpu_time_whichever_is_dearer() -> 
     assert allowance.seconds == allowance.burst == 2.0
     allowance.charge(1_500_000, 0)
     assert allowance.seconds == pytest.approx(0.5)
-    allowance.charge(0, second * 7 // 1000)  # a second's worth of 0.7 % of a core
+    allowance.charge(0, second * 5 // 1000)  # a second's worth of 0.5 % of a core
     assert allowance.seconds == pytest.approx(-0.5)
     allowance.refill(second)
     assert allowance.seconds == pytest.approx(0.5)
