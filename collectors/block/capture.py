@@ -158,6 +158,8 @@ class Block(Collector):
     def stop(self) -> Status:
         if self._backend is None:
             return Status(0, 0, notes=tuple(self._notes))
+        if self._chosen == "tracefs":
+            self._try(self._save_processes)
         status = self._backend.stop()
         self._backend = None
         devices = block_devices(self.context.roots)
@@ -168,8 +170,6 @@ class Block(Collector):
         end["kernel_tasks"] = kernel_tasks(self.context.roots.proc)
         self._try(lambda: self._save("end.json", json.dumps(end).encode()))
         self._try(lambda: self._save("extents.bin", extents))
-        if self._chosen == "tracefs":
-            self._try(self._save_processes)
         details = dict(status.details, backend=self._chosen)
         return status._replace(notes=(*self._notes, *status.notes), details=details)
 

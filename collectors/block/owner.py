@@ -19,7 +19,7 @@ _PROFILER, _KERNEL, _OTHER = (OWNERS.index(name) for name in ("profiler", "kerne
 
 _KERNEL_THREADS = re.compile(
     r"kworker/|ksoftirqd/|kswapd|jbd2/|loop\d|xfsaild|xfs-|btrfs-|kcompactd|khugepaged|kblockd|mmcqd|md\d+_|dmcrypt|"
-    r"f2fs_|nvme-|scsi_|swapper/|ext4-|kdmflush|kthreadd|oom_reaper|writeback|flush-"
+    r"f2fs_|nvme-|scsi_|swapper/|ext4-|ext4lazyinit|kdmflush|kthreadd|oom_reaper|writeback|flush-"
 )
 _MOST_DEVICES = 200
 _SECTOR_BITS = 55

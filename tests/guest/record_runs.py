@@ -2,8 +2,8 @@
 
     python -m tests.guest.record_runs FOLDER
 
-writes to FOLDER the capture directories below ``runs/NAME``, what fio says of the same I/O as
-``NAME.json``, and what the machine looked like before and after as ``before/NAME`` and ``after/NAME``.
+writes to FOLDER the capture directories below ``disk/runs/NAME``, what fio says of the same I/O as
+``NAME.json``, and what the guest looked like before and after as ``before/NAME`` and ``after/NAME``.
 
 The device is null_blk, which completes each request a fixed time later by a timer of the guest's own.
 `ICOUNT` lets the guest's time follow its instructions, not this machine's, whose load then lengthens no
@@ -15,6 +15,7 @@ need for a request, so what fio measures around the system call and what is trac
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,11 @@ BLOCK_BYTES, TOTAL_BYTES = 64 << 10, 16 << 20
 """Of a request, and of all reads; and of all writes."""
 MEMORY_LIMIT, SMALL_LIMIT = 256 << 20, 32 << 20
 """Of the runs with fio, and of the one that wants more."""
-CPUS = 0.9
-"""CPUs' worth of time for the runs with fio."""
+CPU_SHARE = 0.25
+"""CPUs' worth of time for the run that would take all it can get."""
 COLLECTORS = ["procfs", "cgroup", "perf_stat", "block", "self"]
-ICOUNT = ("-icount", "shift=2,sleep=off")
-"""Of QEMU: one instruction takes 4 ns of the guest's time, and idle time is skipped."""
+ICOUNT = ("-icount", "shift=0,sleep=off")
+"""Of QEMU: one instruction takes 1 ns of the guest's time, and idle time is skipped."""
 
 _FIO = [
     "fio",
@@ -49,6 +50,8 @@ _FIO = [
 ]
 _JOBS = ["--name=reads", "--rw=randread", "--name=writes", "--rw=randwrite", "--stonewall"]
 
+_WAIT = "for i in $(seq 400); do [ -e {} ] && break; sleep 0.05; done"
+
 SCRIPT = """
 export PYTHONPATH=/project EDGEPROF_STATE=/out/disk/state
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
@@ -61,37 +64,68 @@ mount -t ext4 /dev/vdb disk
 picture() {
   mkdir $1
   cat /sys/fs/cgroup/cgroup.subtree_control > $1/controllers
-  find /sys/fs/cgroup -mindepth 1 -type d | sort > $1/cgroups
+  find /sys/fs/cgroup -mindepth 1 -type d > $1/cgroups
   find /sys/kernel/tracing/instances -mindepth 1 -maxdepth 1 > $1/instances
   cat /sys/kernel/tracing/current_tracer /sys/kernel/tracing/tracing_on /sys/kernel/tracing/events/enable > $1/tracing
   grep . /sys/block/*/trace/enable /sys/block/*/queue/scheduler /sys/block/*/queue/read_ahead_kb > $1/disks
-  ps -o comm | grep -E 'python3|perf|blktrace|fio|awk' | sort > $1/processes || true
+  ps -o comm | grep -E 'python3|perf|blktrace|fio|awk' > $1/processes || true
   cat /proc/mounts > $1/mounts
   ls -A disk/state > $1/journals 2> /dev/null || true
 }
 
-capture() {
-  picture before/$1
+agent() {
   code=0
   python3 -m edgeprof.profiler.agent /specs/$1 2> $1.err || code=$?
   echo $code > $1.code
+  cat $1.err
+}
+
+capture() {
+  picture before/$1
+  agent $1
   picture after/$1
 }
 
-for name in {names}; do capture $name; done
-cat /proc/uptime
+capture tracefs
+capture blktrace
+capture slowed
+
+picture before/second
+agent first &
+{wait /tmp/first}
+agent second
+wait
+picture after/second
+
+picture before/killed
+python3 -m edgeprof.profiler.agent /specs/killed &
+pid=$!
+{wait /tmp/killed}
+kill -9 $pid
+wait $pid || true
+capture greedy
 """
+"""``second`` begins while ``first`` runs and goes on for longer; ``greedy`` finds what ``killed`` left behind."""
 
 
 def specs() -> dict[str, dict[str, Any]]:
-    """The runs by name: fio with two back ends of the block collector, and a command that may not have its memory."""
-    common = {"collect": COLLECTORS, "memory_limit": MEMORY_LIMIT, "cpus": CPUS}
+    """The runs by name: fio with two back ends of the block collector; and commands for the run's cgroup."""
     runs: dict[str, dict[str, Any]] = {}
     for backend in ("tracefs", "blktrace"):
         command = [*_FIO, f"--output=/out/{backend}.json", *_JOBS]
-        runs[backend] = {**common, "command": command, "options": {"block": {"backend": backend}}}
+        runs[backend] = {"command": command, "collect": COLLECTORS, "memory_limit": MEMORY_LIMIT}
+        runs[backend]["options"] = {"block": {"backend": backend}}
+    quick = ["procfs", "cgroup", "self"]
+    spin = ["awk", "BEGIN { while (i++ < 1000000); }"]
+    runs["slowed"] = {"command": spin, "collect": quick, "cpus": CPU_SHARE}
     greedy = ["dd", "if=/dev/zero", "of=/dev/null", f"bs={4 * SMALL_LIMIT}", "count=1"]
-    runs["greedy"] = {"command": greedy, "collect": ["procfs", "cgroup", "self"], "memory_limit": SMALL_LIMIT}
+    runs["greedy"] = {"command": greedy, "collect": quick, "memory_limit": SMALL_LIMIT}
+    first = f"touch /tmp/first; {_WAIT.format('/tmp/second')}"
+    second = f"touch /tmp/second; {_WAIT.format('/out/first.code')}; exec fio {' '.join(_FIO[1:])} {' '.join(_JOBS)}"
+    runs["first"] = {"command": ["sh", "-c", first], "collect": quick}
+    runs["second"] = {"command": ["sh", "-c", second], "collect": quick}
+    killed = {"command": ["sh", "-c", "touch /tmp/killed; exec sleep 1000"], "collect": COLLECTORS}
+    runs["killed"] = {**killed, "options": {"block": {"backend": "blktrace"}}}
     return {name: {**spec, "name": name, "folder": f"/out/disk/runs/{name}"} for name, spec in runs.items()}
 
 
@@ -111,10 +145,9 @@ def record() -> dict[str, bytes]:
         disks=(256 << 20,),
         options=ICOUNT,
     )
-    script = SCRIPT
-    for key, value in {"latency": int(LATENCY * 1e9), "rate": RATE, "names": " ".join(wanted)}.items():
-        script = script.replace(f"{{{key}}}", str(value))
-    return guest.run(script, timeout=110)
+    script = re.sub(r"{wait (\S+)}", lambda found: _WAIT.format(found[1]), SCRIPT)
+    script = script.replace("{latency}", str(int(LATENCY * 1e9))).replace("{rate}", str(RATE))
+    return guest.run(script, timeout=100)
 
 
 if __name__ == "__main__":

@@ -263,9 +263,13 @@ def test_insertions_are_seen_where_a_scheduler_holds_requests(loop: str, tmp_pat
     scheduler = Path("/sys/block") / Path(loop).name / "queue" / "scheduler"
     if "mq-deadline" not in scheduler.read_text():
         pytest.skip("no scheduler mq-deadline in this kernel: use one with CONFIG_MQ_IOSCHED_DEADLINE")
+    before = scheduler.read_text().partition("[")[2].partition("]")[0]
     scheduler.write_text("mq-deadline")
-    job = fio(loop, tmp_path / "fio.json", rw="randread", bs="4k", ioengine="psync", number_ios=200)
-    (captured,) = capture(tmp_path, job, ["tracefs"], devices=[loop])
+    try:
+        job = fio(loop, tmp_path / "fio.json", rw="randread", bs="4k", ioengine="psync", number_ios=200)
+        (captured,) = capture(tmp_path, job, ["tracefs"], devices=[loop])
+    finally:
+        scheduler.write_text(before)
     reads = of_run(captured.requests, loop)
     assert len(reads) >= 200
     assert reads["inserted_ns"].notna().all()
