@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from edgeprof.collectors.block import actions as act
 from edgeprof.collectors.block import blk_tracer, blktrace, trace_events
-from edgeprof.collectors.block.actions import NO_NAME, NO_SECTOR, Int32
+from edgeprof.collectors.block.actions import NO_NAME, NO_SECTOR, Int32, Int64, Mask
 from edgeprof.collectors.block.capture_places import EXTENT
 from edgeprof.collectors.block.encoding import encode, text
 from edgeprof.collectors.block.kinds import OPERATIONS
@@ -74,36 +73,47 @@ def to_table(requests: Requests, owner: Int32, names: Mapping[int, str]) -> pa.T
     device_codes, devices = encode(requests.dev.astype(np.uint64))
     found = [names.get(dev, f"{dev >> 20 & 0xFFF}:{dev & 0xFFFFF}") for dev in requests.dev[devices].tolist()]
     flag_codes, flags = encode(requests.rwbs)
-    comm_known = requests.has_asker & (requests.comm != NO_NAME)
     return table(
         "block_io",
         {
-            "queued_ns": pa.array(requests.queued, mask=~requests.has_queued),
-            "inserted_ns": pa.array(requests.inserted, mask=~requests.has_inserted),
-            "issued_ns": pa.array(requests.issued, mask=~requests.has_issued),
-            "completed_ns": pa.array(requests.completed, mask=~requests.has_completed),
-            "dev": requests.dev,
+            "queued_ns": _column(requests.queued, requests.has_queued),
+            "inserted_ns": _column(requests.inserted, requests.has_inserted),
+            "issued_ns": _column(requests.issued, requests.has_issued),
+            "completed_ns": _column(requests.completed, requests.has_completed),
+            "dev": _column(requests.dev),
             "device": _dictionary(device_codes, found),
-            "sector": pa.array(requests.sector, mask=requests.sector == NO_SECTOR),
-            "bytes": requests.length,
+            "sector": _column(requests.sector, requests.sector != NO_SECTOR),
+            "bytes": _column(requests.length),
             "op": _dictionary(requests.kind.astype(np.int32), list(OPERATIONS)),
             "flags": _dictionary(flag_codes, [text(int(requests.rwbs[at])) for at in flags]),
-            "pid": pa.array(requests.pid, mask=~requests.has_asker),
+            "pid": _column(requests.pid, requests.has_asker),
             "comm": _dictionary(
-                requests.comm, [name.decode("utf-8", "replace") for name in requests.names], ~comm_known
+                requests.comm,
+                [name.decode("utf-8", "replace") for name in requests.names],
+                requests.has_asker & (requests.comm != NO_NAME),
             ),
-            "error": pa.array(-requests.error, mask=~requests.has_completed),
+            "error": _column(-requests.error, requests.has_completed),
             "owner": _dictionary(owner, list(OWNERS)),
         },
     )
 
 
-def _dictionary(codes: Int32, values: list[str], missing: act.Mask | None = None) -> pa.DictionaryArray:
-    """Codes and texts as an Arrow dictionary whose values are distinct."""
+def _column(values: Int64 | Int32, known: Mask | None = None) -> pa.Array:
+    """An integer column, null where it is not known.
+
+    Made of its buffers: `pyarrow.array` would import pandas to look at a NumPy array.
+    """
+    kind = pa.int64() if values.dtype == np.int64 else pa.int32()
+    valid = None if known is None else pa.py_buffer(np.packbits(known, bitorder="little"))
+    return pa.Array.from_buffers(kind, len(values), [valid, pa.py_buffer(np.ascontiguousarray(values))])
+
+
+def _dictionary(codes: Int32, values: list[str], known: Mask | None = None) -> pa.DictionaryArray:
+    """Codes and texts as an Arrow dictionary of distinct values, null where they are not known."""
     distinct = {value: number for number, value in enumerate(dict.fromkeys(values))}
     renumber = np.array([distinct[value] for value in values] or [0], np.int32)
-    indices = pa.array(renumber[codes], mask=missing)
-    return pa.DictionaryArray.from_arrays(indices, pa.array(list(distinct) or [""], pa.string()))
+    indices = renumber[codes] if known is None else renumber[np.where(known, codes, 0)]
+    return pa.DictionaryArray.from_arrays(_column(indices, known), pa.array(list(distinct) or [""], pa.string()))
 
 
 def device_names(*facts: Mapping[str, Any]) -> dict[int, str]:
