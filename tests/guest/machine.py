@@ -31,6 +31,9 @@ META_PACKAGE = "linux-image-cloud-amd64"
 _RESULT_BYTES = 64 << 20
 _UNUSED = ("test", "config-", "idlelib", "lib2to3", "pydoc_data", "distutils", "tkinter", "ensurepip")
 """Parts of Python's library that no guest needs."""
+_PACKAGES = {"blkparse": "blktrace", "busybox": "busybox-static", "mke2fs": "e2fsprogs", "perf": "linux-perf"}
+_PACKAGES.update(dict.fromkeys(("blkdiscard", "setpriv", "unshare"), "util-linux"))
+"""Of Debian, for programs that are named otherwise."""
 _READY, _DONE = "guest: begin", "guest: end "
 
 _INIT = """#!/bin/sh
@@ -269,7 +272,7 @@ def _files(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
 def _program(name: str) -> Path:
     found = find_tool(name)
     if found is None:
-        raise NoGuest(f"the guest needs {name}, which is not here: apt-get install it")
+        raise NoGuest(f"the guest needs {name}, which is not here: apt-get install {_PACKAGES.get(name, name)}")
     return Path(found).resolve() if name == "busybox" else Path(found)
 
 

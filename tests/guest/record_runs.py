@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.conftest import find_tool
 from tests.guest.machine import Guest, debian_kernel
 
 LATENCY = 0.004
@@ -32,7 +33,9 @@ MEMORY_LIMIT, SMALL_LIMIT = 256 << 20, 32 << 20
 """Of the runs with fio, and of the one that wants more."""
 CPU_SHARE = 0.25
 """CPUs' worth of time for the run that would take all it can get."""
-COLLECTORS = ["procfs", "cgroup", "perf_stat", "block", "self"]
+PERF = find_tool("perf") is not None
+"""Whether there is perf to copy into the guest."""
+COLLECTORS = ["procfs", "cgroup", *(["perf_stat"] if PERF else []), "block", "self"]
 ICOUNT = ("-icount", "shift=0,sleep=off")
 """Of QEMU: one instruction takes 1 ns of the guest's time, and idle time is skipped."""
 
@@ -70,7 +73,7 @@ picture() {
   grep . /sys/block/*/trace/enable /sys/block/*/queue/scheduler /sys/block/*/queue/read_ahead_kb > $1/disks
   ps -o comm | grep -E 'python3|perf|blktrace|fio|awk' > $1/processes || true
   cat /proc/mounts > $1/mounts
-  ls -A disk/state > $1/journals 2> /dev/null || true
+  ls -A disk/state user/state box/state 2> /dev/null | grep journal > $1/journals || true
 }
 
 agent() {
@@ -104,8 +107,33 @@ pid=$!
 kill -9 $pid
 wait $pid || true
 capture greedy
+
+cd /sys/fs/cgroup
+echo +cpu +io +memory +pids > cgroup.subtree_control
+mkdir user box /out/user /out/box
+chown -R 1000 user /out/user
+chmod 666 /dev/nullb0
+cd /out
+inside() {
+  picture before/$1
+  code=0
+  EDGEPROF_STATE=/out/$2/state sh -c 'echo $$ > $0; exec "$@"' /sys/fs/cgroup/$2/cgroup.procs $3 2> $1.err || code=$?
+  echo $code > $1.code
+  cat $1.err
+  picture after/$1
+}
+as_user="/programs/setpriv --reuid 1000 --regid 1000 --clear-groups"
+inside delegated user "$as_user python3 -m edgeprof.profiler.agent /specs/delegated"
+inside boxed box "/programs/unshare --cgroup --mount sh /boxed"
 """
-"""``second`` begins while ``first`` runs and goes on for longer; ``greedy`` finds what ``killed`` left behind."""
+"""``second`` begins while ``first`` runs and goes on for longer; ``greedy`` finds what ``killed`` left behind;
+``delegated`` is an ordinary user's with a cgroup to itself, and ``boxed`` root's who sees no other, as in a container.
+"""
+BOXED = """
+umount /sys/fs/cgroup
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+exec python3 -m edgeprof.profiler.agent /specs/boxed
+"""
 
 
 def specs() -> dict[str, dict[str, Any]]:
@@ -126,7 +154,11 @@ def specs() -> dict[str, dict[str, Any]]:
     runs["second"] = {"command": ["sh", "-c", second], "collect": quick}
     killed = {"command": ["sh", "-c", "touch /tmp/killed; exec sleep 1000"], "collect": COLLECTORS}
     runs["killed"] = {**killed, "options": {"block": {"backend": "blktrace"}}}
-    return {name: {**spec, "name": name, "folder": f"/out/disk/runs/{name}"} for name, spec in runs.items()}
+    folders = dict.fromkeys(runs, "/out/disk/runs")
+    for name, place in (("delegated", "user"), ("boxed", "box")):
+        runs[name] = {"command": [*_FIO, "--output=/dev/null", *_JOBS], "collect": quick, "memory_limit": MEMORY_LIMIT}
+        folders[name] = f"/out/{place}/runs"
+    return {name: {**spec, "name": name, "folder": f"{folders[name]}/{name}"} for name, spec in runs.items()}
 
 
 def record() -> dict[str, bytes]:
@@ -135,19 +167,19 @@ def record() -> dict[str, bytes]:
     Raises:
         NoGuest, GuestFailed: see `tests.guest.machine`.
     """
-    wanted = specs()
+    files = {f"/specs/{name}": json.dumps(spec).encode() for name, spec in specs().items()}
     guest = Guest(
         debian_kernel(),
-        programs=("fio", "blktrace", "perf", "mke2fs"),
+        programs=("fio", "blktrace", "mke2fs", "setpriv", "unshare", *(["perf"] if PERF else [])),
         python=True,
         modules=("null_blk",),
-        files={f"/specs/{name}": json.dumps(spec).encode() for name, spec in wanted.items()},
+        files={"/boxed": BOXED.encode(), **files},
         disks=(256 << 20,),
         options=ICOUNT,
     )
     script = re.sub(r"{wait (\S+)}", lambda found: _WAIT.format(found[1]), SCRIPT)
     script = script.replace("{latency}", str(int(LATENCY * 1e9))).replace("{rate}", str(RATE))
-    return guest.run(script, timeout=100)
+    return guest.run(script, timeout=110)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 
@@ -22,6 +23,7 @@ from tests.guest.record_runs import (
     CPU_SHARE,
     LATENCY,
     MEMORY_LIMIT,
+    PERF,
     SMALL_LIMIT,
     TOTAL_BYTES,
     record,
@@ -50,9 +52,9 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(guest: Path) -> dict[str, Run]:
-    """The ingested runs by name; the one that was killed is left out."""
-    names = [path.name for path in (guest / "disk" / "runs").iterdir() if path.name != "killed"]
-    return {name: ingest(next((guest / "disk" / "runs" / name).iterdir())) for name in names}
+    """The ingested runs by name."""
+    paths = [path for folder in ("disk", "user", "box") for path in (guest / folder / "runs").iterdir()]
+    return {path.name: ingest(next(path.iterdir())) for path in paths}
 
 
 def fio_says(guest: Path, name: str) -> dict[str, Any]:
@@ -64,7 +66,13 @@ def fio_says(guest: Path, name: str) -> dict[str, Any]:
 def requests_of(run: Run, op: str) -> pd.DataFrame:
     """The requests that are the run's own."""
     table = run.table("block_io")
-    return table[(table["owner"] == "run") & (table["op"] == op)]
+    own: pd.DataFrame = table[(table["owner"] == "run") & (table["op"] == op)]
+    return own
+
+
+def seconds(requests: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """How long each request took, from its allocation to its completion."""
+    return (requests["completed_ns"] - requests["queued_ns"]).to_numpy(np.float64) / 1e9
 
 
 def moved(run: Run, op: str) -> int:
@@ -108,8 +116,7 @@ def test_fio_its_requests_and_its_cgroup_count_the_same_bytes(
 @pytest.mark.parametrize("op", ["read", "write"])
 @pytest.mark.parametrize("name", BACKENDS)
 def test_requests_take_as_long_as_fio_waits_for_them(runs: dict[str, Run], guest: Path, name: str, op: str) -> None:
-    requests = requests_of(runs[name], op)
-    took = (requests["completed_ns"] - requests["queued_ns"]).to_numpy() / 1e9
+    took = seconds(requests_of(runs[name], op))
     waited = {key: value / 1e9 for key, value in fio_says(guest, name)[op]["clat_ns"]["percentile"].items()}
     for percent in (50, 90, 99):
         found = np.percentile(took, percent, method="higher")
@@ -148,10 +155,11 @@ def test_the_cgroups_memory_pressure_and_limits_are_captured(runs: dict[str, Run
     for resource in ("cpu", "memory", "io"):
         for kind in ("some", "full"):
             assert table[f"psi_{resource}_{kind}_total"].notna().any(), (resource, kind)
-    waited = sum(requests_of(runs[name], op).eval("completed_ns - queued_ns").sum() for op in ("read", "write")) / 1e9
+    waited = float(seconds(requests_of(runs[name], "read")).sum() + seconds(requests_of(runs[name], "write")).sum())
     assert 0.5 * waited < table["psi_io_some_total"].max() <= runs[name].manifest["run"]["wall_time"]
 
 
+@pytest.mark.skipif(not PERF, reason="no perf here: apt-get install linux-perf")
 @pytest.mark.parametrize("name", BACKENDS)
 def test_perf_counts_software_events_and_says_what_the_processor_lacks(runs: dict[str, Run], name: str) -> None:
     table = runs[name].table("counters")
@@ -182,11 +190,22 @@ def test_a_run_gets_no_more_cpu_time_than_its_limit(runs: dict[str, Run]) -> Non
     assert table["cpu_usage"].max() <= CPU_SHARE * (run.manifest["run"]["wall_time"] + 2 * period)
 
 
+@pytest.mark.parametrize("name", ["delegated", "boxed"])
+def test_a_run_has_a_cgroup_below_one_that_edgeprof_is_alone_in(runs: dict[str, Run], guest: Path, name: str) -> None:
+    run = runs[name]
+    assert (guest / f"{name}.code").read_text().strip() == "0"
+    assert run.manifest["run"]["user"] == (1000 if name == "delegated" else 0)
+    assert (run.manifest["cgroup"]["mode"], run.manifest["cgroup"]["reason"]) == ("v2", "")
+    assert run.manifest["notes"] == []
+    assert set(run.table("cgroup")["memory_limit"].dropna()) == {MEMORY_LIMIT}
+    assert moved(run, "read") == moved(run, "write") == TOTAL_BYTES
+
+
 def test_a_run_keeps_its_controllers_when_one_that_began_earlier_ends(runs: dict[str, Run]) -> None:
     assert moved(runs["second"], "read") == moved(runs["second"], "write") == TOTAL_BYTES
 
 
-@pytest.mark.parametrize("name", [*BACKENDS, "slowed", "second"])
+@pytest.mark.parametrize("name", [*BACKENDS, "slowed", "second", "delegated", "boxed"])
 def test_a_run_leaves_the_machine_as_it_was(guest: Path, name: str) -> None:
     assert picture(guest / "after" / name) == picture(guest / "before" / name)
 
@@ -196,6 +215,13 @@ def test_the_next_run_undoes_what_a_killed_one_left(guest: Path) -> None:
     assert all(left[name] for name in ("controllers", "cgroups", "journals", "instances")), left
     assert ":1\n" in left["disks"], "the killed run's blktrace did not leave the kernel tracing"
     assert picture(guest / "after" / "greedy") == picture(guest / "before" / "killed")
+
+
+def test_a_killed_run_is_an_interrupted_one(runs: dict[str, Run]) -> None:
+    manifest = runs["killed"].manifest
+    assert manifest["run"]["status"] == "interrupted"
+    assert manifest["cgroup"]["mode"] == "v2"
+    assert runs["killed"].table("cgroup")["time_ns"].size > 0
 
 
 def picture(folder: Path) -> dict[str, str]:
