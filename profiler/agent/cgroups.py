@@ -24,6 +24,12 @@ V1_CONTROLLERS = ("memory", "blkio", "cpu", "cpuacct", "pids", "perf_event")
 V2_CONTROLLERS = ("memory", "io", "cpu", "pids")
 
 
+_NOT_ALONE = (
+    "other processes are in it; start edgeprof in a cgroup of its own (`systemd-run --scope -p Delegate=yes edgeprof "
+    "run ...`), or as the only process of its container"
+)
+
+
 class Hierarchy(NamedTuple):
     """One mounted cgroup hierarchy and the folder in it that this process belongs to."""
 
@@ -154,9 +160,8 @@ class RunCgroup:
             except OSError as error:
                 if entry is not None and set(missing) == ours:
                     self._strike(entry)
-                self.reason = "controllers {} cannot be switched on in {}: {}; {}".format(
-                    ", ".join(missing), parent, error.strerror, _remedy(True)
-                )
+                why = "{}; {}".format(error.strerror, _remedy(True)) if error.errno != errno.EBUSY else _NOT_ALONE
+                self.reason = "controllers {} cannot be switched on in {}: {}".format(", ".join(missing), parent, why)
 
     def _delegated_parent(self, item: Hierarchy, name: str) -> str:
         """A v2 folder whose children may have controllers."""

@@ -124,15 +124,21 @@ inside() {
 }
 as_user="/programs/setpriv --reuid 1000 --regid 1000 --clear-groups"
 inside delegated user "$as_user python3 -m edgeprof.profiler.agent /specs/delegated"
-inside boxed box "/programs/unshare --cgroup --mount sh /boxed"
+inside boxed box "/programs/unshare --cgroup --mount sh /boxed boxed"
+inside crowded box "/programs/unshare --cgroup --mount sh /boxed crowded"
+inside limited box "/programs/unshare --cgroup --mount sh /boxed limited"
 """
 """``second`` begins while ``first`` runs and goes on for longer; ``greedy`` finds what ``killed`` left behind;
-``delegated`` is an ordinary user's with a cgroup to itself, and ``boxed`` root's who sees no other, as in a container.
+``delegated`` is an ordinary user's with a cgroup to itself, and ``boxed`` root's who sees no other, as in a container;
+``crowded`` and ``limited`` have a shell beside edgeprof in there.
 """
 BOXED = """
 umount /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-exec python3 -m edgeprof.profiler.agent /specs/boxed
+if [ $1 = boxed ]; then exec python3 -m edgeprof.profiler.agent /specs/boxed; fi
+code=0
+python3 -m edgeprof.profiler.agent /specs/$1 || code=$?
+exit $code
 """
 
 
@@ -154,11 +160,16 @@ def specs() -> dict[str, dict[str, Any]]:
     runs["second"] = {"command": ["sh", "-c", second], "collect": quick}
     killed = {"command": ["sh", "-c", "touch /tmp/killed; exec sleep 1000"], "collect": COLLECTORS}
     runs["killed"] = {**killed, "options": {"block": {"backend": "blktrace"}}}
-    folders = dict.fromkeys(runs, "/out/disk/runs")
-    for name, place in (("delegated", "user"), ("boxed", "box")):
-        runs[name] = {"command": [*_FIO, "--output=/dev/null", *_JOBS], "collect": quick, "memory_limit": MEMORY_LIMIT}
-        folders[name] = f"/out/{place}/runs"
-    return {name: {**spec, "name": name, "folder": f"{folders[name]}/{name}"} for name, spec in runs.items()}
+    runs["delegated"] = {
+        "command": [*_FIO, "--output=/dev/null", *_JOBS],
+        "collect": quick,
+        "memory_limit": MEMORY_LIMIT,
+        "folder": "/out/user/runs/delegated",
+    }
+    runs["boxed"] = {**runs["delegated"], "folder": "/out/box/runs/boxed"}
+    runs["crowded"] = {"command": ["true"], "collect": quick, "folder": "/out/box/runs/crowded"}
+    runs["limited"] = {**runs["crowded"], "memory_limit": MEMORY_LIMIT, "folder": "/out/box/runs/limited"}
+    return {name: {"folder": f"/out/disk/runs/{name}", **spec, "name": name} for name, spec in runs.items()}
 
 
 def record() -> dict[str, bytes]:

@@ -54,7 +54,7 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def runs(guest: Path) -> dict[str, Run]:
     """The ingested runs by name."""
     paths = [path for folder in ("disk", "user", "box") for path in (guest / folder / "runs").iterdir()]
-    return {path.name: ingest(next(path.iterdir())) for path in paths}
+    return {path.name: ingest(run) for path in paths for run in path.iterdir()}
 
 
 def fio_says(guest: Path, name: str) -> dict[str, Any]:
@@ -201,11 +201,24 @@ def test_a_run_has_a_cgroup_below_one_that_edgeprof_is_alone_in(runs: dict[str, 
     assert moved(run, "read") == moved(run, "write") == TOTAL_BYTES
 
 
+def test_a_run_without_controllers_says_why_and_goes_on_unless_a_limit_needs_them(
+    runs: dict[str, Run], guest: Path
+) -> None:
+    assert (guest / "crowded.code").read_text().strip() == "0"
+    cgroup = runs["crowded"].manifest["cgroup"]
+    assert (cgroup["mode"], list(cgroup["paths"])) == ("v2", ["unified"])
+    assert "cannot be switched on in /sys/fs/cgroup: other processes are in it" in cgroup["reason"]
+    assert runs["crowded"].table("cgroup")["memory_current"].isna().all()
+    assert (guest / "limited.code").read_text().strip() == "121"
+    assert "cannot limit memory: controllers cpu, io, memory, pids cannot be" in (guest / "limited.err").read_text()
+    assert "limited" not in runs
+
+
 def test_a_run_keeps_its_controllers_when_one_that_began_earlier_ends(runs: dict[str, Run]) -> None:
     assert moved(runs["second"], "read") == moved(runs["second"], "write") == TOTAL_BYTES
 
 
-@pytest.mark.parametrize("name", [*BACKENDS, "slowed", "second", "delegated", "boxed"])
+@pytest.mark.parametrize("name", [*BACKENDS, "slowed", "second", "delegated", "boxed", "crowded", "limited"])
 def test_a_run_leaves_the_machine_as_it_was(guest: Path, name: str) -> None:
     assert picture(guest / "after" / name) == picture(guest / "before" / name)
 
