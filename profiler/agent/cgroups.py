@@ -7,6 +7,7 @@ internal process constraint"): root makes it below the real root cgroup, which i
 needs a delegated cgroup that edgeprof is alone in (``systemd-run --user --scope -p Delegate=yes edgeprof ...``).
 """
 
+import errno
 import os
 import time
 from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
