@@ -142,13 +142,13 @@ class RunCgroup:
 
         The journal's order is the other one: controllers are switched off when the folder is gone.
         """
-        parent = self._delegated_parent(item, name)
+        parent, home = self._delegated_parent(item, name)
         wanted = set(V2_CONTROLLERS) & set(_get(parent, "cgroup.controllers").split())
         ours = wanted & (_switched_on_by_runs(self._state, parent) | (wanted - _controllers_for_children(parent)))
         entry = self._record("controllers", path=parent, names=sorted(ours)) if ours else None
         path = os.path.join(parent, name)
         try:
-            self._make(path, item.home)
+            self._make(path, home)
         except OSError:
             if entry is not None:
                 self._strike(entry)
@@ -164,18 +164,19 @@ class RunCgroup:
                 why = "{}; {}".format(error.strerror, _remedy(True)) if error.errno != errno.EBUSY else _NOT_ALONE
                 self.reason = "controllers {} cannot be switched on in {}: {}".format(", ".join(missing), parent, why)
 
-    def _delegated_parent(self, item: Hierarchy, name: str) -> str:
-        """A v2 folder whose children may have controllers."""
+    def _delegated_parent(self, item: Hierarchy, name: str) -> Tuple[str, str]:
+        """A v2 folder whose children may have controllers, and where those go who outlive the run."""
         is_real_root = not os.path.exists(os.path.join(item.mount, "cgroup.type"))
         if os.geteuid() == 0 and is_real_root:
-            return item.mount
+            return item.mount, item.home
         with open(os.path.join(item.home, "cgroup.procs")) as file:
             members = file.read().split()
         if members == [str(os.getpid())]:  # alone in a delegated scope: step aside into a leaf
             leaf = os.path.join(item.home, name + "-agent")
             self._make(leaf, item.home)
             _put(leaf, "cgroup.procs", str(os.getpid()))
-        return item.home
+            return item.home, leaf  # and from there back, once the controllers are off
+        return item.home, item.home
 
     def _make(self, path: str, home: str) -> None:
         entry = self._record("cgroup", path=path, home=home)
