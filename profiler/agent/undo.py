@@ -171,9 +171,8 @@ def _workload(entry: Dict[str, Any]) -> str:
     pid, started = int(entry["pid"]), int(entry["start_time"])
     if not entry.get("kill") or not same_process(pid, started):
         return ""
-    for child in reversed(descendants(pid)):
-        if child != pid:
-            _signal(child, signal.SIGKILL)
+    for member in descendants(pid):  # the first process first: it must not see its children die, and go on
+        _signal(member, signal.SIGKILL)
     _end(pid, started, signal.SIGKILL)
     return "killed the workload {}".format(pid)
 

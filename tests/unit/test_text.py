@@ -48,7 +48,7 @@ def test_keys_with_and_without_colon_and_unit() -> None:
         "x_MemTotal": 24684264 * 1024,
         "x_Active_anon": 531404 * 1024,
         "x_HugePages_Total": 0,
-        "x_nr_free_pages": 564,
+        "x_nr_free_pages": 5640011,
     }
 
 
