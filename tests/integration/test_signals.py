@@ -89,14 +89,31 @@ def test_signals_are_passed_on_where_sampling_takes_all_the_time(places: Places)
 
 
 def test_a_signal_that_the_workload_sends_to_its_group_comes_back_to_it_once(places: Places) -> None:
-    script = "import os, signal, time; signal.signal(signal.SIGTERM, lambda *_: print('TERM', flush=True))\n"
-    script += "os.kill(0, signal.SIGTERM); time.sleep(0.3)"
+    script = """
+import os, signal, time
+seen = []
+def note(*_):
+    seen.append(1)
+    print('TERM', flush=True)
+signal.signal(signal.SIGTERM, note)
+os.kill(os.getppid(), signal.SIGSTOP)  # two at a time would look like one
+os.kill(0, signal.SIGTERM)
+while not seen:
+    time.sleep(0.01)
+os.kill(os.getppid(), signal.SIGCONT)
+time.sleep(0.5)
+"""
     running = places.start(
         "run", "-q", "--collect", QUICK, "--no-ingest", "--", sys.executable, "-c", script, start_new_session=True
     )
     output, _ = running.communicate(timeout=60)
     assert running.returncode == 0
     assert output.splitlines() == ["TERM"]
+
+
+def state_of(pid: int) -> str:
+    """R, S, T (stopped) and so on, as in proc_pid_stat(5)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 class Terminal:
@@ -151,8 +168,12 @@ def test_ctrl_c_reaches_the_workload_exactly_once_and_the_report_is_made(places:
     argv = places.command("run", "--collect", QUICK, "--", *workload(places, *NAMES))
     with terminal(argv, places) as screen:
         wait_until(lambda: pid_of_workload(places), "the workload")
+        # Two at a time would look like one: edgeprof gets its own only when the workload has had the terminal's.
+        os.kill(screen.pid, signal.SIGSTOP)
+        wait_until(lambda: state_of(screen.pid) == "T", "edgeprof to stop")
         screen.type(b"\x03")
         wait_until(lambda: received(places)["SIGINT"], "Ctrl-C")
+        os.kill(screen.pid, signal.SIGCONT)
         # Signals are taken lowest number first: once this one has come through, a second SIGINT would have, too.
         os.kill(screen.pid, signal.SIGUSR1)
         wait_until(lambda: received(places)["SIGUSR1"], "SIGUSR1")
@@ -179,11 +200,34 @@ def test_ctrl_c_that_ends_the_workload_leaves_a_whole_capture(places: Places) ->
     assert places.journals() == []
 
 
+DAEMON = """
+import subprocess, sys
+nothing = subprocess.DEVNULL
+left = subprocess.Popen(['sleep', '600'], stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
+with open(sys.argv[1], 'w') as file:
+    file.write('ready %d %d\\n' % (__import__('os').getpid(), left.pid))
+sys.exit(5)
+"""
+
+
+def test_ctrl_c_as_the_workload_has_just_ended_costs_nothing(places: Places) -> None:
+    log = places.base / "log"
+    argv = places.command("run", "--collect", QUICK, "--no-report", "--", sys.executable, "-c", DAEMON, str(log))
+    with terminal(argv, places) as screen:
+        workload, left = wait_until(lambda: [int(word) for word in "".join(lines_of(log)).split()[1:]], "the workload")
+        try:
+            # Reaped: edgeprof now gives what the workload left running a moment to end, too.
+            wait_until(lambda: not Path(f"/proc/{workload}").exists(), "the end of the workload")
+            screen.type(b"\x03")
+            assert screen.wait() == 5, screen.text
+        finally:
+            end([left])
+    assert "ingest" in places.manifest()
+    assert places.journals() == []
+
+
 @pytest.mark.skipif(not Path("/bin/bash").exists(), reason="no bash here: apt-get install bash")
 def test_ctrl_z_and_fg_do_not_break_the_run(places: Places) -> None:
-    def state(pid: int) -> str:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-
     with terminal(["/bin/bash", "--norc", "--noprofile", "-i"], places) as screen:
         wait_until(lambda: "$ " in screen.text, "the shell")
         words = places.command("run", "--collect", QUICK, "--no-ingest", "--", *workload(places, "SIGUSR1"))
@@ -192,9 +236,9 @@ def test_ctrl_z_and_fg_do_not_break_the_run(places: Places) -> None:
         pid = wait_until(lambda: pid_of_workload(places), "the workload")
         (edgeprof,) = children_of(screen.pid)
         screen.type(b"\x1a")
-        wait_until(lambda: state(pid) == "T" and state(edgeprof) == "T", "both to stop")
+        wait_until(lambda: state_of(pid) == state_of(edgeprof) == "T", "both to stop")
         screen.type(b"fg\n")
-        wait_until(lambda: state(pid) != "T" and state(edgeprof) != "T", "both to go on")
+        wait_until(lambda: "T" not in (state_of(pid), state_of(edgeprof)), "both to go on")
         os.kill(edgeprof, signal.SIGUSR1)
         wait_until(lambda: received(places)["SIGUSR1"], "SIGUSR1")
         let_it_end(places)
