@@ -105,25 +105,38 @@ def controller(monkeypatch: pytest.MonkeyPatch) -> str:
     return chosen
 
 
-@needs_v2
-def test_on_pure_v2_root_gets_controllers_below_the_real_root_and_the_last_run_switches_them_off(
-    journal: UndoJournal, tmp_path: Path, controller: str
-) -> None:
+@pytest.fixture
+def scope(controller: str) -> Iterator[Path]:
+    """A v2 cgroup of the test's own that may hand the controller on."""
     assert UNIFIED is not None
-    control = Path(UNIFIED.mount, "cgroup.subtree_control")
-    before = control.read_text()
-    roots = v2_roots(tmp_path / "fake", UNIFIED.mount, "/")
+    made = Path(UNIFIED.mount, f"test-scope-{os.getpid()}")
+    top = Path(UNIFIED.mount, "cgroup.subtree_control")
+    made.mkdir()
+    try:
+        top.write_text(f"+{controller}")
+        yield made
+    finally:
+        made.rmdir()
+        top.write_text(f"-{controller}")
+
+
+@needs_v2
+def test_the_last_of_several_runs_switches_off_what_the_first_switched_on(
+    journal: UndoJournal, tmp_path: Path, controller: str, scope: Path
+) -> None:
+    control = scope / "cgroup.subtree_control"
+    roots = v2_roots(tmp_path / "fake", str(scope), "/")
     state = str(tmp_path)
-    first = RunCgroup(f"edgeprof-test-{os.getpid()}-1", journal, roots, state)
-    second = RunCgroup(f"edgeprof-test-{os.getpid()}-2", journal, roots, state)
+    first = RunCgroup("edgeprof-test-1", journal, roots, state)
+    second = RunCgroup("edgeprof-test-2", journal, roots, state)
     assert (first.mode, first.reason) == ("v2", "")
     for run in (first, second):
-        assert Path(run.paths["unified"]).parent == Path(UNIFIED.mount)
+        assert Path(run.paths["unified"]).parent == scope
         assert controller in Path(run.paths["unified"], "cgroup.controllers").read_text().split()
     assert first.remove() == []
     assert controller in control.read_text().split(), "the second run still needs it"
     assert second.remove() == []
-    assert control.read_text() == before
+    assert control.read_text().split() == []
     assert journal.open_entries == {}
 
 
@@ -157,26 +170,19 @@ journal.remove()
 
 
 @needs_v2
-def test_alone_in_a_delegated_scope_it_steps_aside_and_comes_back(tmp_path: Path, controller: str) -> None:
-    assert UNIFIED is not None
-    scope = Path(UNIFIED.mount, f"test-scope-{os.getpid()}")
-    top = Path(UNIFIED.mount, "cgroup.subtree_control")
-    scope.mkdir()
+def test_alone_in_a_delegated_scope_it_steps_aside_and_comes_back(tmp_path: Path, controller: str, scope: Path) -> None:
     reading, writing = os.pipe()  # keeps the run's process alive
     try:
-        top.write_text(f"+{controller}")
         v2_roots(tmp_path / "fake", str(scope), "/")
         argv = [sys.executable, "-c", DELEGATED, str(scope), str(tmp_path / "fake/proc"), str(tmp_path), controller]
         done = subprocess.run(argv, stdin=reading, capture_output=True, text=True, cwd=ROOT, timeout=60)
-        assert done.returncode == 0, done.stderr
-        mode, here, controllers, members, problems, left, entries = json.loads(done.stdout)
-        assert mode == "v2"
-        assert f"/{scope.name}/edgeprof-test-delegated-agent\n" in here
-        assert controller in controllers
-        assert members
-        assert (problems, left, entries) == ([], [], 0)
     finally:
         os.close(reading)
         os.close(writing)
-        scope.rmdir()
-        top.write_text(f"-{controller}")
+    assert done.returncode == 0, done.stderr
+    mode, here, controllers, members, problems, left, entries = json.loads(done.stdout)
+    assert mode == "v2"
+    assert f"/{scope.name}/edgeprof-test-delegated-agent\n" in here
+    assert controller in controllers
+    assert members
+    assert (problems, left, entries) == ([], [], 0)
