@@ -25,6 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 from common import EDGEPROF, ROOT, loop_device, machine, progress, spread, table
 
 BLOCK_EVENTS = ("block:block_getrq", "block:block_rq_issue", "block:block_rq_complete")
@@ -33,10 +34,14 @@ IOPS, SECONDS = 20000, 10
 
 @dataclass
 class Measured:
-    """Repeats of one tool on one load: wall time ratios, tool CPU as share of a core, bytes, records lost."""
+    """Repeats of one tool on one load.
+
+    Wall time ratios, CPU as share of a core while the load ran, CPU seconds before and after, bytes a second, lost.
+    """
 
     ratios: list[float] = field(default_factory=list)
     shares: list[float] = field(default_factory=list)
+    fixed: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     lost: list[int | None] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
@@ -105,49 +110,68 @@ TOOLS = (
 )
 
 
-def run_once(tool: Tool, command: list[str], out: Path) -> tuple[float, float, dict[str, float]]:
-    """Run ``command`` under a tool; returns its wall time, the tool's CPU seconds and what the tool said of itself."""
+def run_once(tool: Tool, command: list[str], out: Path) -> tuple[float, dict[str, float]]:
+    """Run ``command`` under a tool; returns its wall time and the tool's figures.
+
+    ``total``: CPU seconds of the tool from its start to its end, as the kernel told when it was waited for; ``during``:
+    the part while the load ran, as edgeprof says of itself, or read from /proc at the load's start and end.  What
+    wraps a load without telling the two apart has only the total.
+    """
     result = out / "timed.json"
     timed = [sys.executable, str(ROOT / "benchmarks" / "timed.py"), str(result), *command]
+    figures: dict[str, float] = {}
     beside = None
     if tool.beside:
         beside = subprocess.Popen(tool.beside(out), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        time.sleep(1.5)  # until it has attached; bpftrace says nothing when it has
+        time.sleep(2)  # until it has attached; bpftrace does not say when it has
+        before = cpu_of_tree(beside.pid)
     whole = tool.wrap(timed, out) if tool.wrap else timed
     process = subprocess.Popen(whole, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if os.waitstatus_to_exitcode(status) != 0 and not result.exists():
         raise SystemExit(f"{tool.name}: the workload failed; run it by hand: {whole}")
     measured = json.loads(result.read_text())
-    cpu = usage.ru_utime + usage.ru_stime - measured["cpu"] - python_cost()
-    extra: dict[str, float] = {}
+    figures["total"] = usage.ru_utime + usage.ru_stime - measured["cpu"] - python_cost()
     if beside is not None:
+        figures["during"] = cpu_of_tree(beside.pid) - before
         beside.send_signal(signal.SIGINT)
         message = beside.stderr.read().decode("utf-8", "replace") if beside.stderr else ""
         _, _, own = os.wait4(beside.pid, 0)
-        cpu = own.ru_utime + own.ru_stime
+        figures["total"] = own.ru_utime + own.ru_stime
         lost = [int(word) for line in message.splitlines() if "ost" in line for word in line.split() if word.isdigit()]
-        extra["lost"] = float(sum(lost))
+        figures["lost"] = float(sum(lost))
     if tool.name.startswith("edgeprof"):
-        manifest = json.loads(next((out / "runs").glob("*/manifest.json")).read_text())
-        overhead = manifest["overhead"]
-        extra = {
-            "bytes": overhead["bytes_written"],
-            "memory": overhead["peak_rss_bytes"],
-            "share": overhead["cpu_share"],
-        }
-        if overhead["lost_records"] is not None:
-            extra["lost"] = overhead["lost_records"]
-        shutil.rmtree(out / "runs")
+        figures.update(own_account(out))
     else:
-        files = [
-            path for path in out.iterdir() if path.is_file() and path.name != "timed.json" and path.suffix != ".img"
-        ]
-        extra["bytes"] = float(sum(path.stat().st_size for path in files))
+        files = [path for path in out.iterdir() if path.is_file() and path.name not in ("timed.json", "model.pt")]
+        figures["bytes"] = float(sum(path.stat().st_size for path in files))
         for path in files:
             path.unlink()
     result.unlink()
-    return measured["wall"], cpu, extra
+    return measured["wall"], figures
+
+
+def own_account(out: Path) -> dict[str, float]:
+    """What edgeprof's manifest says of its cost; the capture is removed."""
+    manifest = json.loads(next((out / "runs").glob("*/manifest.json")).read_text())
+    overhead = manifest["overhead"]
+    figures = {
+        "during": overhead["run_cpu_seconds"] + overhead["helper_cpu_seconds"],
+        "bytes": float(overhead["bytes_written"]),
+        "memory": float(overhead["peak_rss_bytes"]),
+    }
+    if overhead["lost_records"] is not None:
+        figures["lost"] = float(overhead["lost_records"])
+    shutil.rmtree(out / "runs")
+    return figures
+
+
+def cpu_of_tree(pid: int) -> float:
+    """CPU seconds so far of a process and its children, dead ones included."""
+    process = psutil.Process(pid)
+    times = [item.cpu_times() for item in [process, *process.children(recursive=True)]]
+    ended = process.cpu_times()
+    return sum(item.user + item.system for item in times) + ended.children_user + ended.children_system
 
 
 _PYTHON_COST: list[float] = []
@@ -175,37 +199,42 @@ def measure(load: str, command: list[str], tools: list[Tool], rounds: int, out: 
         walls: dict[str, float] = {}
         for tool in order.sample(tools, len(tools)):
             progress(f"{load}, round {number + 1} of {rounds}: {tool.name}")
-            wall, cpu, extra = run_once(tool, command, out)
+            wall, figures = run_once(tool, command, out)
             walls[tool.name] = wall
             entry = results[tool.name]
-            entry.shares.append(max(0.0, cpu) / wall)
-            entry.rates.append(extra.get("bytes", 0.0) / wall)
-            entry.lost.append(int(extra["lost"]) if "lost" in extra else None)
-            if "memory" in extra:
-                entry.memory.append(extra["memory"])
+            entry.shares.append(max(0.0, figures.get("during", figures["total"])) / wall)
+            if "during" in figures:
+                entry.fixed.append(max(0.0, figures["total"] - figures["during"]))
+            entry.rates.append(figures.get("bytes", 0.0) / wall)
+            entry.lost.append(int(figures["lost"]) if "lost" in figures else None)
+            if "memory" in figures:
+                entry.memory.append(figures["memory"])
         for name, wall in walls.items():
             results[name].ratios.append(wall / walls["nothing"])
     rows = [row(name, entry) for name, entry in results.items()]
-    header = [
-        "tool",
-        "wall time / without",
-        "CPU of the tool, % of one core",
-        "MB/s written",
-        "records lost",
-        "peak memory, MB",
-    ]
-    return table(header, rows)
+    return table(HEADER, rows)
+
+
+HEADER = (
+    "tool",
+    "wall time / without",
+    "CPU while the load ran, % of one core",
+    "CPU before and after, s",
+    "MB/s written",
+    "records lost",
+    "peak memory, MB",
+)
 
 
 def row(name: str, entry: Measured) -> list[str]:
     """One tool's line."""
     lost = [item for item in entry.lost if item is not None]
-    shares = "-" if name == "nothing" else spread(entry.shares, 2, 100)
     return [
         name,
         spread(entry.ratios, 3),
-        shares,
-        spread(entry.rates, 2, 1e-6) if any(entry.rates) else "-",
+        "-" if name == "nothing" else spread(entry.shares, 2, 100),
+        spread(entry.fixed, 2) if entry.fixed else "-",
+        spread(entry.rates, 2, 1e-6) if max(entry.rates) > 1e4 else "-",
         str(sum(lost)) if lost else "-",
         spread(entry.memory, 1, 1e-6) if entry.memory else "-",
     ]

@@ -12,7 +12,7 @@ reason stands in the manifest and in the report.
 import os
 import struct
 import time
-from typing import IO, Any, Callable, Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple
 
 FRAME_HEADER = struct.Struct("<QII")
 """A frame: CLOCK_MONOTONIC ns, source number, payload length; then the payload."""
@@ -295,8 +295,3 @@ class FileSampler:
         for descriptor, _ in self._open:
             os.close(descriptor)
         self._open = []
-
-
-def open_append(path: str) -> IO[bytes]:
-    """A raw file that grows by whole records; unbuffered, so nothing is lost when the agent is killed."""
-    return open(path, "ab", buffering=0)
