@@ -14,7 +14,7 @@ SLOW_INTERVAL = 0.5
 """Seconds between two readings of the whole system's files.  Reading them at 10 Hz would cost more than all the rest
 of a tick (0.2 ms of cold caches on a small VM), and the run's own files tell at 10 Hz what the run does."""
 ROLLUP = "smaps_rollup"
-ROLLUP_SHARE = 0.001
+ROLLUP_SHARE = 0.0005
 """Share of a core that reading smaps_rollup may cost: the kernel walks the process's page tables for it.
 Where a reading costs more than this allows each second, readings become rarer."""
 MAX_PROCESSES = 512

@@ -41,6 +41,12 @@ TASK_EVENTS = (("task", "task_newtask"), ("task", "task_rename"))
 LOSS_COUNTS = ("overrun", "commit overrun", "dropped events")
 """Counts of per_cpu/cpuN/stats that are events lost (Documentation/trace/ftrace.rst)."""
 
+REST_NS = 450_000_000
+"""After a drain that found little, the next ones are left out for this long: looking costs, full buffers or not.
+A buffer would have to fill from a small part of it (see `LITTLE`) to overflow in the meantime."""
+LITTLE = 8
+"""Little is less than this part (one eighth) of one CPU's buffer, from all CPUs together."""
+
 _SHARED = "tracefs"
 _SAVED_COMMANDS = 4096
 _REAL = Roots()
@@ -101,6 +107,7 @@ class TraceInstance:
         self._events: Dict[str, bool] = {}
         self._files: Optional[CpuFiles] = None
         self._drained_at = 0
+        self._rests_until = 0
         self._budget_bytes = 0.0
         self._buffer_bytes = 0
         self._cpus: List[int] = []
@@ -179,7 +186,7 @@ class TraceInstance:
         self._windows.begin()
 
     def drain(self, now_ns: int) -> None:
-        """Move whole sub-buffers to the raw files; once a tick, however many collectors call it.
+        """Move whole sub-buffers to the raw files; at most once a tick, however many collectors call it.
 
         Raises:
             OSError: the raw files cannot be written; capture has ended then, and what was written stays whole.
@@ -192,7 +199,10 @@ class TraceInstance:
         self._allowance.refill(now_ns)
         try:
             if self._windows.open:
-                self._take(self._files, last=False)
+                if now_ns < self._rests_until:
+                    return
+                if self._take(self._files, last=False) * LITTLE < self._buffer_bytes:
+                    self._rests_until = now_ns + REST_NS
                 if self._allowance.seconds < 0:
                     self.mode = "sampled"
                     self._windows.end()
@@ -231,14 +241,15 @@ class TraceInstance:
         notes.extend(self._undo.all())
         return status._replace(notes=tuple(notes))
 
-    def _take(self, files: CpuFiles, last: bool) -> None:
-        """Move what is there, and at the end of a window the partly filled sub-buffers too."""
+    def _take(self, files: CpuFiles, last: bool) -> int:
+        """Move what is there, and at the end of a window the partly filled sub-buffers too; returns the bytes."""
         began = time.thread_time_ns()
         moved = files.move()
         if last:
             moved += files.take_rest()
         self.bytes += moved
         self._allowance.charge(moved, time.thread_time_ns() - began)
+        return moved
 
     def _fail(self, error: OSError) -> None:
         self.failed = error

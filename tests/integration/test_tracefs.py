@@ -19,7 +19,7 @@ import pytest
 
 from edgeprof.collectors.base import Context
 from edgeprof.collectors.tracefs import capture, capture_files
-from edgeprof.collectors.tracefs.capture import TraceInstance
+from edgeprof.collectors.tracefs.capture import REST_NS, TraceInstance
 from edgeprof.collectors.tracefs.events import EventColumns, Trace, read_trace
 from edgeprof.profiler.agent.journal import UndoJournal, read_journal
 from edgeprof.profiler.agent.undo import undo_all
