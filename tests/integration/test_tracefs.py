@@ -173,6 +173,8 @@ def test_draining_twice_in_a_tick_drains_once(tmp_path: Path, disk: Disk) -> Non
         trace.drain(1)
         assert trace.bytes == moved > 0
         trace.drain(2)
+        assert trace.bytes == moved, "a drain that found little is followed by a rest"
+        trace.drain(1 + REST_NS)
         assert trace.bytes > moved
     finally:
         trace.release()
