@@ -1,8 +1,9 @@
 """What edgeprof and the usual tools cost the same load: wall time added, CPU of the tool, records lost.
 
-Two loads, each the same work whoever watches it: a CNN training that keeps all CPUs busy (the demo's), and direct
-4 KiB reads at 20,000 a second.  Tools take turns in random order, round after round, so that a machine's slow moments
-meet all of them; ratios are taken within a round, against the run without any tool.
+Two loads, each the same work whoever watches it: a CNN training (the demo's, with one loader process and one thread,
+so that its own time is steady on two CPUs), and direct 4 KiB reads at 20,000 a second.  Tools take turns in random
+order, round after round, so that a machine's slow moments meet all of them; ratios are taken within a round, against
+the run without any tool.
 
 Run as root on an otherwise idle machine: ``python benchmarks/bench_overhead.py [--rounds 5]``.
 """
@@ -246,6 +247,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--load", choices=["training", "reads"], action="append", help="default: both")
     options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
     tools = [tool for tool in TOOLS if not tool.needs or shutil.which(tool.needs)]
     for tool in TOOLS:
         if tool not in tools:
@@ -259,8 +261,18 @@ def main() -> None:
             subprocess.run(
                 [sys.executable, str(script.with_name("make_images.py")), str(images)], check=True, stdout=sys.stderr
             )
-            command = [sys.executable, str(script), str(images), "--epochs", "1", "--checkpoint", folder + "/model.pt"]
-            print("### A CNN training with two loader processes, all CPUs busy\n")
+            command = [
+                sys.executable,
+                str(script),
+                str(images),
+                "--epochs",
+                "1",
+                "--workers",
+                "1",
+                "--checkpoint",
+                folder + "/model.pt",
+            ]
+            print("### A CNN training, one loader process and one thread\n")
             print(measure("training", command, tools, options.rounds, Path(folder)), "\n")
     if "reads" in loads:
         shm = "/dev/shm" if Path("/dev/shm").is_dir() else None

@@ -4,6 +4,7 @@
 collectors run before the workload's exec, and the manifest is final before anything is said to be done.
 """
 
+import gc
 import os
 import resource
 import secrets
@@ -231,6 +232,7 @@ class _Session:
         awaited = {*PASSED_ON, signal.SIGCHLD}
         interval = int(1e9 / self.spec.rate)
         governor = Governor(self.spec.budget_cpu)
+        gc.freeze()  # what is there now lives as long as the run: the collector need not look at it again
         due = start_ns + interval
         ticks = 0
         while not launch.ended(pid):
