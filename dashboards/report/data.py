@@ -12,27 +12,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from edgeprof.dashboards.report.downsample import Floats
+from edgeprof.profiler.analysis.data import COLLECTOR_OF
 from edgeprof.profiler.run import Run
-
-COLLECTOR_OF = {
-    "system": "procfs",
-    "process": "procfs",
-    "disk": "procfs",
-    "cgroup": "cgroup",
-    "cgroup_io": "cgroup",
-    "block_io": "block",
-    "page_cache": "page_cache",
-    "counters": "perf_stat",
-    "phases": "phases",
-    "steps": "phases",
-    "marks": "phases",
-    "power": "power",
-    "thermal": "thermal",
-    "clocks": "clocks",
-    "gpu": "gpu",
-    "self": "self",
-}
-"""Table -> the collector whose capture it is made from."""
 
 _REMEDIES = {
     "phases": "mark them in the program with edgeprof.phase(...), or run a PyTorch program with --auto",

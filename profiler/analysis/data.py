@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 COLLECTOR_OF = {
     "system": "procfs",
+    "cpu": "procfs",
     "process": "procfs",
     "disk": "procfs",
     "cgroup": "cgroup",
@@ -37,7 +38,7 @@ COLLECTOR_OF = {
     "gpu": "gpu",
     "self": "self",
 }
-"""Which collector fills a table."""
+"""Table -> the collector whose capture it is made from."""
 
 NS = 1e-9
 
