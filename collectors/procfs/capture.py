@@ -130,7 +130,9 @@ class Procfs(Collector):
             if not self._rollup_queue:
                 self._rollup_queue = list(self._processes)
             before = time.thread_time_ns()
-            self._read_rollup(now_ns, self._rollup_queue.pop())
+            pid = self._rollup_queue.pop()
+            if pid in self._processes:  # it may have ended since the queue was made
+                self._read_rollup(now_ns, pid)
             self._rollup_credit -= time.thread_time_ns() - before
 
     def _read_rollup(self, now_ns: int, pid: int) -> None:

@@ -169,6 +169,11 @@ def subvolume(tmp_path: Path) -> Iterator[Path]:
 def test_files_are_named_where_stat_and_the_cache_know_different_devices(
     tmp_path: Path, kind: str, request: pytest.FixtureRequest
 ) -> None:
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    if "/" not in points:
+        pytest.skip(
+            "no mount holds / here, as in a chroot, so mounts cannot be told apart: run it outside, or in a container"
+        )
     path = request.getfixturevalue(kind)
     page_cache = collector(tmp_path, os.getpid(), paths=[str(path.parent)])
     page_cache.start()
