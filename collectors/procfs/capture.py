@@ -141,13 +141,15 @@ class Procfs(Collector):
         # which a process leaves behind when it calls exec.
         try:
             descriptor = os.open("{}/{}/{}".format(self.context.roots.proc, pid, ROLLUP), os.O_RDONLY | os.O_CLOEXEC)
+        except ProcessLookupError:  # it is ending and has no memory left
+            return
         except OSError as error:
             self._note_refusal(pid, ROLLUP, error)
             return
         try:
             payload = os.read(descriptor, 4096)
             self._writer.frame(now_ns, self._writer.source("process/{}/{}".format(pid, ROLLUP)), payload)
-        except OSError:  # ESRCH: it is ending and has no memory left
+        except OSError:  # ESRCH, as above
             pass
         finally:
             os.close(descriptor)
