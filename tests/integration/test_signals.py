@@ -10,7 +10,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -140,10 +140,24 @@ class Terminal:
         os.write(self._master, keys)
 
     def wait(self) -> int:
-        """The exit code of the process."""
-        _, status = wait_until(lambda: self._ended(), "the process in the terminal", 60)
+        """The exit code of the process; where it does not end, the failure shows where it stands."""
+        try:
+            _, status = wait_until(lambda: self._ended(), "the process in the terminal", 60)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self._state()}") from None
         self._reader.join(10)
         return os.waitstatus_to_exitcode(status)
+
+    def _state(self) -> str:
+        """What is known of processes that do not end: each one's kernel stack, then Python's, then the screen."""
+        found = []
+        for pid in (self.pid, *children_of(self.pid)):
+            for name in ("cmdline", "wchan", "stack", "status"):
+                with suppress(OSError):
+                    found.append(f"{pid} {name}: {Path(f'/proc/{pid}/{name}').read_text()}")
+        os.kill(self.pid, signal.SIGABRT)  # faulthandler prints where each thread is
+        self._reader.join(5)
+        return "\n".join([*found, self.text])
 
     def _ended(self) -> tuple[int, int] | None:
         pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -153,10 +167,11 @@ class Terminal:
 @contextmanager
 def terminal(argv: list[str], places: Places) -> Iterator[Terminal]:
     """Run a command as the leader of a new terminal."""
+    settings = {"TERM": "dumb", "PS1": "$ ", "HISTFILE": "/dev/null", "PYTHONFAULTHANDLER": "1"}
     pid, master = pty.fork()
     if pid == 0:
         os.chdir(places.base)
-        os.execve(argv[0], argv, places.environment(TERM="dumb", PS1="$ ", HISTFILE="/dev/null"))
+        os.execve(argv[0], argv, places.environment(**settings))
     try:
         yield Terminal(pid, master)
     finally:
