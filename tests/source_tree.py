@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("collectors", "profiler", "dashboards", "kmodule")
+FOLDERS = ("collectors", "workloads", "profiler", "dashboards", "kmodule")
 """The folders at the top that are imported as ``edgeprof.<folder>``."""
 
 

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeprof.cli.quantities import BudgetType, SizeType
+from edgeprof.cli.run_isolation import isolation_of, isolation_options
+from edgeprof.cli.run_storage import storage_of, storage_options
+from edgeprof.cli.run_workload import WorkloadChoice, workload_of, workload_options
 from edgeprof.profiler.errors import EdgeprofError
 
 if TYPE_CHECKING:
     from edgeprof.profiler.agent.capture import Outcome
-    from edgeprof.profiler.agent.spec import RunSpec
+    from edgeprof.profiler.experiment import Experiment
 
 DEFAULT_BUDGET = (0.01, 4e6)
 DEEP_BUDGET = (0.02, 16e6)
@@ -22,59 +26,6 @@ DEEP_BUDGET = (0.02, 16e6)
 
 _OPT_IN = ("page_cache",)
 """Collectors that only run when asked for, by name or with ``deep``: their cost shows."""
-
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?(?:/s)?", re.IGNORECASE)
-
-
-class SizeType(click.ParamType[int]):
-    """Bytes: ``512M``, ``2GiB``, ``1500000``; K, M, G, T are powers of 1024 as in cgroup files and docker."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        size = parse_size(str(value), 1024)
-        if size is None or size <= 0:
-            self.fail(f"{value!r} is not a size; write it like 512M or 2G", param, ctx)
-        return int(size)
-
-
-def parse_size(text: str, base: int) -> float | None:
-    """A number with an optional K, M, G, T (powers of ``base``; KiB and so on: of 1024); None if it is not one."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        return None
-    number, prefix, binary = match.groups()
-    return float(number) * float(1024 if binary else base) ** (" kmgt".index(prefix.lower() or " "))
-
-
-class BudgetType(click.ParamType[tuple[float | None, float | None]]):
-    """``1%``, ``4MB/s`` or ``1%,4MB/s``: share of one core, raw bytes a second."""
-
-    name = "budget"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float | None, float | None]:
-        if isinstance(value, tuple):
-            return value
-        cpu: float | None = None
-        rate: float | None = None
-        for part in str(value).split(","):
-            text = part.strip()
-            try:
-                if text.endswith("%"):
-                    cpu = float(text[:-1]) / 100
-                    continue
-            except ValueError:
-                pass
-            rate = parse_size(text, 1000)
-            if rate is None:
-                self.fail(f"{value!r} is not a budget; write it like 1% or 1%,4MB/s", param, ctx)
-        if (cpu is not None and not 0 < cpu <= 1) or (rate is not None and rate < 1000):
-            self.fail("a budget is between 0 and 100% of one core and at least 1kB/s", param, ctx)
-        return cpu, rate
 
 
 class RunCommand(click.Command):
@@ -93,7 +44,7 @@ class RunCommand(click.Command):
     context_settings={"allow_interspersed_args": False},
     epilog="Exits with the workload's own code (128 + its signal); edgeprof's own failures are 120 to 125.",
 )
-@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND...")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[WORKLOAD | -- COMMAND...]")
 @click.option("--name", default="", help="Short name of the run.  [default: the program's]")
 @click.option(
     "-o",
@@ -134,14 +85,17 @@ class RunCommand(click.Command):
 )
 @click.option("--report/--no-report", default=True, show_default=True, help="Write report.html at the end.")
 @click.option("--ingest/--no-ingest", default=True, show_default=True, help="Read the capture at the end.")
+@workload_options
+@storage_options
+@isolation_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> None:
-    """Capture any command: what memory and I/O did while it ran."""
-    spec = _spec(ctx, options)
+    """Capture a built-in workload, or any command after --: what memory and I/O did while it ran."""
+    experiment = _experiment(ctx, options)
     say = (lambda line: None) if options["quiet"] else (lambda line: click.echo(f"edgeprof: {line}", err=True))
-    outcome = _capture(spec, say)
+    outcome = _perform(experiment, say)
     code = outcome.code()
     try:
         _after(outcome, options, say)
@@ -163,15 +117,17 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     ctx.exit(code)
 
 
-def _spec(ctx: click.Context, options: dict[str, Any]) -> RunSpec:
+def _experiment(ctx: click.Context, options: dict[str, Any]) -> Experiment:
     from edgeprof.profiler.agent.spec import RunSpec
+    from edgeprof.profiler.experiment import Experiment
 
     words = list(options["command"])
+    choice = WorkloadChoice()
     if words and not ctx.meta["edgeprof.separator"]:
-        raise EdgeprofError(
-            f"there is no built-in workload {words[0]!r}; to capture a command, put it after --: "
-            f"edgeprof run -- {' '.join(words)}"
-        )
+        choice = workload_of(words, options)
+        words = []
+    elif options["data"]:
+        choice = WorkloadChoice(own_data=options["data"])
     names, deep = choose_collectors(options["collect"])
     cpu, rate = options["budget"] or (None, None)
     default_cpu, default_rate = DEEP_BUDGET if deep else DEFAULT_BUDGET
@@ -180,10 +136,10 @@ def _spec(ctx: click.Context, options: dict[str, Any]) -> RunSpec:
         block["backend"] = options["block_backend"]
     if options["device"]:
         block["devices"] = list(options["device"])
-    return RunSpec(
+    run = RunSpec(
         command=words,
         folder=str(options["output"]),
-        name=options["name"],
+        name=options["name"] or (choice.workload.workload if choice.workload else ""),
         rate=options["rate"],
         budget_cpu=cpu or default_cpu,
         budget_bytes=rate or default_rate,
@@ -195,6 +151,7 @@ def _spec(ctx: click.Context, options: dict[str, Any]) -> RunSpec:
         options={"block": block} if block else {},
         factors=_factors(options["factor"]),
     )
+    return Experiment(run, choice.workload, choice.data, choice.own_data, storage_of(options), isolation_of(options))
 
 
 def choose_collectors(text: str) -> tuple[list[str], bool]:
@@ -229,17 +186,11 @@ def _factors(pairs: tuple[str, ...]) -> dict[str, str]:
     return factors
 
 
-def _capture(spec: RunSpec, say: Any) -> Outcome:
+def _perform(experiment: Experiment, say: Any) -> Outcome:
     from edgeprof import __version__
-    from edgeprof.profiler.agent.capture import capture
-    from edgeprof.profiler.agent.spec import CaptureError
+    from edgeprof.profiler.experiment import perform
 
-    try:
-        return capture(spec, say, __version__)
-    except CaptureError as error:
-        failure = EdgeprofError(str(error))
-        failure.exit_code = error.exit_code
-        raise failure from None
+    return perform(experiment, say, __version__)
 
 
 def _after(outcome: Outcome, options: dict[str, Any], say: Any) -> None:

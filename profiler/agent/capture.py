@@ -60,7 +60,7 @@ def capture(spec: RunSpec, announce: Callable[[str], None] = lambda line: None, 
         CaptureError: nothing was run, and the machine is as before.
     """
     began = time.monotonic()
-    program = launch.find_program(spec.command, dict(os.environ))
+    program = launch.find_program(spec.command, dict(os.environ, **spec.environment))
     _check(spec)
     _clean_up_after_others(announce)
     session = _Session(spec, program, version, began)
@@ -213,7 +213,7 @@ class _Session:
 
     def _launch(self) -> int:
         assert self.child is not None
-        environment = dict(os.environ)
+        environment = dict(os.environ, **self.spec.environment)
         for item in self.driven:
             environment.update(item.environment())
         self.setup_cpu = cpu_seconds()

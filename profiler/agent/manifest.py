@@ -148,6 +148,7 @@ def build(
             "left_running": [],
         },
         "notes": notes,
+        "setup": {},
     }
 
 

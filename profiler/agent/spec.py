@@ -40,6 +40,7 @@ class RunSpec:
         cpus: CPUs' worth of time that the workload's cgroup may use.
         options: collector name -> its own options.
         factors: dotted factor name -> value, as stated by the user.
+        environment: variables that the workload gets besides edgeprof's own environment.
         roots: other places for /proc, /sys and /dev (keys ``proc``, ``sys``, ``dev``).
     """
 
@@ -56,6 +57,7 @@ class RunSpec:
     cpus: Optional[float] = None
     options: Dict[str, Dict[str, Any]] = field(default_factory=dict)
     factors: Dict[str, Any] = field(default_factory=dict)
+    environment: Dict[str, str] = field(default_factory=dict)
     roots: Dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> Dict[str, Any]:
@@ -110,6 +112,9 @@ _IS_RIGHT: Dict[str, Callable[[Any], bool]] = {
     "cpus": lambda value: value is None or _is_number(value),
     "options": lambda value: isinstance(value, dict) and all(isinstance(item, dict) for item in value.values()),
     "factors": lambda value: isinstance(value, dict),
+    "environment": lambda value: (
+        isinstance(value, dict) and all(map(_is_text, value)) and all(map(_is_text, value.values()))
+    ),
     "roots": lambda value: (
         isinstance(value, dict) and set(value) <= set(Roots._fields) and all(map(_is_text, value.values()))
     ),

@@ -15,16 +15,17 @@ IMPORTS = project_imports(MODULES)
 
 BELOW = {
     "collectors": {"collectors"},
-    "profiler": {"profiler", "collectors"},
-    "dashboards": {"dashboards", "profiler", "collectors"},
+    "workloads": {"workloads"},
+    "profiler": {"profiler", "collectors", "workloads"},
+    "dashboards": {"dashboards", "profiler", "collectors", "workloads"},
     "kmodule": {"kmodule", "profiler", "collectors"},
-    "cli": {"cli", "dashboards", "kmodule", "profiler", "collectors"},
+    "cli": {"cli", "dashboards", "kmodule", "profiler", "collectors", "workloads"},
 }
 """Which folders each one may import."""
 
 HEAVY = {
-    *("dask", "distributed", "docker", "duckdb", "keras", "numpy", "onnxruntime", "pandas", "plotly"),
-    *("PIL", "psutil", "pyarrow", "scipy", "sklearn", "tensorflow", "torch"),
+    *("dask", "distributed", "docker", "duckdb", "jax", "keras", "numpy", "onnxruntime", "pandas", "plotly"),
+    *("PIL", "psutil", "pyarrow", "scipy", "sklearn", "tensorflow", "torch", "transformers"),
 }
 """Packages that a command imports only when it needs them."""
 

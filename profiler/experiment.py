@@ -1,0 +1,131 @@
+"""One run of the study from beginning to end: storage, data set, isolation, cache, capture; then all is put back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeprof.profiler.agent import manifest
+from edgeprof.profiler.agent.spec import CaptureError, RunSpec
+from edgeprof.profiler.errors import EdgeprofError
+from edgeprof.profiler.isolation.environment import launched
+from edgeprof.profiler.isolation.spec import IsolationSpec
+from edgeprof.profiler.storage.prepare import prepared, tuned
+from edgeprof.profiler.storage.spec import Place, StorageSpec
+from edgeprof.workloads.data.spec import DataSpec
+from edgeprof.workloads.spec import WorkloadSpec
+
+if TYPE_CHECKING:
+    from edgeprof.profiler.agent.capture import Outcome
+
+DATA_VARIABLE = "EDGEPROF_DATA"
+"""In the workload's environment: the folder of its data set."""
+DATA_WORD = "{data}"
+"""In a command's words: stands for that folder."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What to run, on what data, on what storage, inside what.
+
+    Attributes:
+        run: the capture; its command is empty where there is a ``workload``.
+        workload: a built-in one; its ``data`` is empty unless the user has named a folder.
+        data: the data set to make; None: the workload needs none, or brings its own.
+        own_data: the user's folder; copied to the new file system where one is made.
+    """
+
+    run: RunSpec
+    workload: WorkloadSpec | None = None
+    data: DataSpec | None = None
+    own_data: Path | None = None
+    storage: StorageSpec = field(default_factory=StorageSpec)
+    isolation: IsolationSpec = field(default_factory=IsolationSpec)
+
+
+def perform(experiment: Experiment, say: Say, version: str) -> Outcome:
+    """Run it.  What was changed on the machine is put back, whatever happens.
+
+    Raises:
+        EdgeprofError: nothing was run.
+    """
+    with ExitStack() as stack:
+        place = stack.enter_context(prepared(experiment.storage, _need(experiment), say))
+        data = _data(experiment, place, say)
+        run = _run(experiment, place, data)
+        launch = stack.enter_context(launched(experiment.isolation, run, place, data, say))
+        with tuned(experiment.storage, place, data, say):
+            launch.run.factors.update(place.factors)
+            outcome = _capture(launch.run, say, version)
+        launch.after(Path(outcome.path))
+    setup = {"storage": place.facts, "isolation": launch.facts, "data": str(data) if data else None}
+    if any(setup.values()):
+        content = dict(outcome.manifest, setup=setup)
+        manifest.write_json(outcome.path, manifest.FINAL, content)
+        outcome = outcome._replace(manifest=content)
+    return outcome
+
+
+def data_folder() -> Path:
+    """Where made data sets are kept; ``EDGEPROF_DATA_CACHE`` overrides it."""
+    chosen = os.environ.get("EDGEPROF_DATA_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeprof" / "data"
+
+
+def _need(experiment: Experiment) -> int:
+    """Bytes that the data will take."""
+    if experiment.own_data is not None:
+        return sum(path.stat().st_size for path in experiment.own_data.rglob("*") if path.is_file())
+    return experiment.data.bytes if experiment.data else 0
+
+
+def _data(experiment: Experiment, place: Place, say: Say) -> Path | None:
+    """The folder of the data set, made or copied where it has to be."""
+    if experiment.own_data is not None:
+        if place.folder is None:
+            return experiment.own_data.resolve()
+        target = place.folder / experiment.own_data.resolve().name
+        say(f"copying {experiment.own_data} to the new file system")
+        try:
+            shutil.copytree(experiment.own_data, target, symlinks=True)
+        except (OSError, shutil.Error) as error:
+            raise EdgeprofError(f"{experiment.own_data} could not be copied to the new file system: {error}") from None
+        return target
+    if experiment.data is None:
+        return None
+    from edgeprof.workloads.data.make import make
+
+    return make(experiment.data, place.folder or data_folder(), say)
+
+
+def _run(experiment: Experiment, place: Place, data: Path | None) -> RunSpec:
+    run = experiment.run
+    environment = dict(run.environment, **({DATA_VARIABLE: str(data)} if data else {}))
+    factors: dict[str, Any] = {"isolation": experiment.isolation.kind} if experiment.isolation.kind != "bare" else {}
+    command = [word.replace(DATA_WORD, str(data)) for word in run.command] if data else list(run.command)
+    if experiment.workload is not None:
+        workload = replace(experiment.workload, data=str(data or ""))
+        command = [sys.executable, "-m", "edgeprof.workloads", workload.to_json()]
+        factors.update({name: value for name, value in workload.factors().items() if value is not None})
+    return replace(run, command=command, environment=environment, factors={**factors, **place.factors, **run.factors})
+
+
+def _capture(run: RunSpec, say: Say, version: str) -> Outcome:
+    from edgeprof.profiler.agent.capture import capture
+
+    try:
+        return capture(run, say, version)
+    except CaptureError as error:
+        failure = EdgeprofError(str(error))
+        failure.exit_code = error.exit_code
+        raise failure from None

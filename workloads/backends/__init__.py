@@ -1,0 +1,1 @@
+"""Frameworks behind one interface: build, train a step, answer a request, save."""
