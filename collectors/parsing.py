@@ -27,7 +27,8 @@ class RunFacts:
 
     Times are CLOCK_MONOTONIC ns; ``start_ns`` is the workload's exec, ``end_ns`` its exit
     (None: the run was interrupted).  ``tables`` holds what was parsed before (``process``
-    and ``phases`` come first).
+    and ``phases`` come first).  ``held_back``: device (``major:minor``) -> the operations (``read``, ``write``) that
+    a limit of the run's own holds back there.
     """
 
     start_ns: int
@@ -38,6 +39,7 @@ class RunFacts:
     host: Mapping[str, Any] = field(default_factory=dict)
     tables: Mapping[str, pa.Table] = field(default_factory=dict)
     run_pids: frozenset[int] = frozenset()
+    held_back: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def realtime_to_monotonic(self) -> int:
         """Nanoseconds to add to CLOCK_REALTIME to get CLOCK_MONOTONIC (0 when no clocks were captured)."""

@@ -84,6 +84,8 @@ SCHEMAS: dict[str, pa.Schema] = {
         column("pss_anon", _COUNT, "bytes"),
         column("pss_file", _COUNT, "bytes"),
         column("swap", _COUNT, "bytes"),
+        column("role", TEXT, "text"),  # of a run of several workloads at once
+        column("inner_pid", pa.int32(), "id"),  # in a container's own pid namespace; null outside
     ),
     # wide: stat_* (bytes or count), cpu_* (s), psi_* (s), limits
     "cgroup": _schema(
@@ -92,6 +94,18 @@ SCHEMAS: dict[str, pa.Schema] = {
         column("memory_peak", _COUNT, "bytes"),
         column("memory_limit", _COUNT, "bytes"),  # null: no limit
         column("cpu_usage", _REAL, "s"),
+    ),
+    # one row a sample and role, of a run of several workloads at once
+    "roles": _schema(
+        _TIME,
+        column("role", TEXT, "text"),
+        column("memory_current", _COUNT, "bytes"),
+        column("cpu_usage", _REAL, "s"),
+        column("psi_cpu_some_total", _REAL, "s"),
+        column("psi_io_some_total", _REAL, "s"),
+        column("psi_io_full_total", _REAL, "s"),
+        column("psi_memory_some_total", _REAL, "s"),
+        column("psi_memory_full_total", _REAL, "s"),
     ),
     "cgroup_io": _schema(
         _TIME,

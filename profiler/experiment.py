@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -13,12 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from edgeprof.profiler.agent import manifest
 from edgeprof.profiler.agent.spec import CaptureError, RunSpec
+from edgeprof.profiler.data_sets import made
 from edgeprof.profiler.errors import EdgeprofError
 from edgeprof.profiler.isolation.environment import launched
 from edgeprof.profiler.isolation.spec import IsolationSpec
+from edgeprof.profiler.storage.folders import data_folder
 from edgeprof.profiler.storage.prepare import prepared, tuned
 from edgeprof.profiler.storage.spec import Place, StorageSpec
+from edgeprof.workloads.backends.base import samples_in
+from edgeprof.workloads.catalog import WORKLOADS
 from edgeprof.workloads.data.spec import DataSpec
+from edgeprof.workloads.frameworks import version as framework_version
+from edgeprof.workloads.scenarios import data as scenario_data
+from edgeprof.workloads.scenarios.spec import ScenarioSpec
 from edgeprof.workloads.spec import WorkloadSpec
 
 if TYPE_CHECKING:
@@ -39,12 +45,14 @@ class Experiment:
     Attributes:
         run: the capture; its command is empty where there is a ``workload``.
         workload: a built-in one; its ``data`` is empty unless the user has named a folder.
+        scenario: several at once.
         data: the data set to make; None: the workload needs none, or brings its own.
         own_data: the user's folder; copied to the new file system where one is made.
     """
 
     run: RunSpec
     workload: WorkloadSpec | None = None
+    scenario: ScenarioSpec | None = None
     data: DataSpec | None = None
     own_data: Path | None = None
     storage: StorageSpec = field(default_factory=StorageSpec)
@@ -60,37 +68,36 @@ def perform(experiment: Experiment, say: Say, version: str) -> Outcome:
     with ExitStack() as stack:
         place = stack.enter_context(prepared(experiment.storage, _need(experiment), say))
         data = _data(experiment, place, say)
-        run = _run(experiment, place, data)
-        launch = stack.enter_context(launched(experiment.isolation, run, place, data, say))
-        with tuned(experiment.storage, place, data, say):
-            launch.run.factors.update(place.factors)
+        run = _run(experiment, place, data, say)
+        launch = stack.enter_context(launched(experiment.isolation, run, place, data, say, experiment.storage))
+        with tuned(experiment.storage, place, launch.data or data, say, run.memory_limit):
+            launch.run.factors.update({**place.factors, **experiment.run.factors})
             outcome = _capture(launch.run, say, version)
         launch.after(Path(outcome.path))
+    notes = launch.facts.pop("notes", [])
     setup = {"storage": place.facts, "isolation": launch.facts, "data": str(data) if data else None}
     if any(setup.values()):
         content = dict(outcome.manifest, setup=setup)
+        content["run"] = dict(content["run"], command=run.command)
+        content["notes"] = [*content["notes"], *notes]
         manifest.write_json(outcome.path, manifest.FINAL, content)
         outcome = outcome._replace(manifest=content)
     return outcome
-
-
-def data_folder() -> Path:
-    """Where made data sets are kept; ``EDGEPROF_DATA_CACHE`` overrides it."""
-    chosen = os.environ.get("EDGEPROF_DATA_CACHE")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeprof" / "data"
 
 
 def _need(experiment: Experiment) -> int:
     """Bytes that the data will take."""
     if experiment.own_data is not None:
         return sum(path.stat().st_size for path in experiment.own_data.rglob("*") if path.is_file())
+    if experiment.scenario is not None:
+        return scenario_data.need(experiment.scenario)
     return experiment.data.bytes if experiment.data else 0
 
 
 def _data(experiment: Experiment, place: Place, say: Say) -> Path | None:
-    """The folder of the data set, made or copied where it has to be."""
+    """The folder of the data set, made or copied where it has to be; a command without one gets the new file system."""
+    if experiment.scenario is not None:
+        return (place.folder or data_folder()) / f"scenario-{experiment.scenario.name}"
     if experiment.own_data is not None:
         if place.folder is None:
             return experiment.own_data.resolve()
@@ -102,21 +109,31 @@ def _data(experiment: Experiment, place: Place, say: Say) -> Path | None:
             raise EdgeprofError(f"{experiment.own_data} could not be copied to the new file system: {error}") from None
         return target
     if experiment.data is None:
-        return None
-    from edgeprof.workloads.data.make import make
-
-    return make(experiment.data, place.folder or data_folder(), say)
+        return place.folder
+    return made(experiment.data, place.folder or data_folder(), say)
 
 
-def _run(experiment: Experiment, place: Place, data: Path | None) -> RunSpec:
+def _run(experiment: Experiment, place: Place, data: Path | None, say: Say) -> RunSpec:
+    """The capture of the command that does it, with the factors that are known before."""
     run = experiment.run
     environment = dict(run.environment, **({DATA_VARIABLE: str(data)} if data else {}))
     factors: dict[str, Any] = {"isolation": experiment.isolation.kind} if experiment.isolation.kind != "bare" else {}
     command = [word.replace(DATA_WORD, str(data)) for word in run.command] if data else list(run.command)
     if experiment.workload is not None:
-        workload = replace(experiment.workload, data=str(data or ""))
+        # A checkpoint belongs on the storage that is under study.
+        checkpoint = str(place.folder / "checkpoint") if place.folder else experiment.workload.checkpoint
+        workload = replace(experiment.workload, data=str(data or ""), checkpoint=checkpoint)
         command = [sys.executable, "-m", "edgeprof.workloads", workload.to_json()]
-        factors.update({name: value for name, value in workload.factors().items() if value is not None})
+        known = {
+            **workload.factors(),
+            "framework.version": framework_version(workload.framework),
+            "loader.batch": samples_in(workload, WORKLOADS[workload.workload]),
+        }
+        factors.update({name: value for name, value in known.items() if value is not None})
+    if experiment.scenario is not None and data is not None:
+        scenario = scenario_data.with_data(experiment.scenario, data, lambda spec, folder: made(spec, folder, say))
+        command = [sys.executable, "-m", "edgeprof.workloads.scenarios", scenario.to_json()]
+        factors.update({"model": scenario.name, "lifecycle": "scenario"})
     return replace(run, command=command, environment=environment, factors={**factors, **place.factors, **run.factors})
 
 

@@ -72,6 +72,7 @@ def ingest(path: Path) -> Run:
     try:
         manifest.free_reserve(str(path))
         parsed, notes = _parse_all(raw, content)
+        notes.extend(_ingest_guest(path / "guest"))
         if content["run"].get("status") == "interrupted" and not any(table.num_rows for table in parsed.values()):
             raise NothingCaptured(path)
         tables = _finish(parsed)
@@ -92,6 +93,17 @@ def ingest(path: Path) -> Run:
             f"cannot ingest: {error.strerror or error} ({where}); nothing that was captured is lost: "
             f"{advice} `edgeprof ingest {path}` reads it"
         ) from None
+
+
+def _ingest_guest(path: Path) -> list[str]:
+    """The capture from inside a virtual machine, where there is one; a note when it cannot be read."""
+    if path.is_symlink() or not path.is_dir():
+        return []
+    try:
+        ingest(path)
+    except EdgeprofError as error:
+        return [f"guest: {error}"]
+    return []
 
 
 def _refuse_running(path: Path) -> None:
@@ -227,7 +239,8 @@ def _note_loss(content: dict[str, Any], name: str, result: Parsed) -> None:
 
 def _facts(raw: Path, content: dict[str, Any], tables: dict[str, pa.Table]) -> RunFacts:
     run, processes = content["run"], content.get("processes") or {}
-    pids: set[int] = {run["pid"]} if run.get("pid") else set()
+    main_pid = _main_pid(content)
+    pids = {main_pid} if main_pid else set()
     if "process" in tables:
         pids.update(pc.unique(tables["process"]["pid"]).to_pylist())
     if tables:
@@ -236,13 +249,27 @@ def _facts(raw: Path, content: dict[str, Any], tables: dict[str, pa.Table]) -> R
     return RunFacts(
         start_ns=run.get("start_ns") or 0,
         end_ns=run.get("end_ns"),
-        main_pid=run.get("pid") or 0,
+        main_pid=main_pid,
         profiler_pids=frozenset(pid for pid in profiler if pid),
         clocks=tuple(content.get("clocks") or ()),
         host=content.get("host") or {},
         tables=tables,
         run_pids=frozenset(pids),
+        held_back=_held_back(content),
     )
+
+
+def _main_pid(content: dict[str, Any]) -> int:
+    """The workload's first process: a container's own, or the one that edgeprof started; 0: not known."""
+    inside = ((content.get("setup") or {}).get("isolation") or {}).get("pid")
+    return inside if isinstance(inside, int) else content["run"].get("pid") or 0
+
+
+def _held_back(content: dict[str, Any]) -> dict[str, frozenset[str]]:
+    """The device limits that a container really had."""
+    inside = (content.get("setup") or {}).get("isolation") or {}
+    device, limits = inside.get("limited_number"), inside.get("limits")
+    return {device: frozenset(limits)} if isinstance(device, str) and isinstance(limits, dict) else {}
 
 
 def _finish(tables: dict[str, pa.Table]) -> dict[str, pa.Table]:
@@ -296,12 +323,16 @@ def _compress(raw: Path) -> None:
 
 def _analyse(path: Path, content: dict[str, Any]) -> Run:
     from edgeprof.profiler import analysis
+    from edgeprof.profiler.analysis.judgement import with_roles
 
     run = Run(path)
     content["factors"] = _with_program_facts(path / "raw", content["factors"], content.get("spec") or {})
     manifest.write_json(str(path), manifest.FINAL, content)
     analysis.write_metrics(run)
     content["verdict"] = analysis.verdict(Run(path))
+    content["roles"] = roles = analysis.role_account(Run(path))
+    if roles is not None:
+        content["verdict"] = with_roles(content["verdict"], roles["sentences"])
     manifest.write_json(str(path), manifest.FINAL, content)
     return Run(path)
 

@@ -34,6 +34,12 @@ class Run:
         return load_manifest(self.path)
 
     @property
+    def guest(self) -> Run | None:
+        """What the agent inside captured, where the workload ran in a virtual machine and its capture is ingested."""
+        path = self.path / "guest"
+        return Run(path) if (path / "manifest.json").is_file() else None
+
+    @property
     def tables(self) -> list[str]:
         """Names of the tables that ingest has made."""
         return sorted(item.stem for item in (self.path / "tables").glob("*.parquet"))
@@ -111,6 +117,8 @@ _OPTIONAL: dict[str, type] = {
     "notes": list,
     "ingest": dict,
     "verdict": dict,
+    "setup": dict,
+    "roles": dict,
 }
 _RUN_TEXTS = ("id", "name", "cwd", "started", "ended", "status")
 _RUN_NUMBERS = ("start_ns", "end_ns", "pid", "exit_code", "signal")

@@ -1,5 +1,6 @@
 """What capture notes of devices and of the places where its own files lie on them (capture set)."""
 
+import errno
 import os
 import struct
 import time
@@ -110,7 +111,7 @@ def own_extents(folder: str, devices: Dict[str, Dict[str, Any]]) -> Tuple[bytes,
                 place = _disk_of(os.fstat(file).st_dev, devices)
                 if place is None:  # not on a disk: tmpfs, overlay, btrfs, network
                     continue
-                for physical, length in _extents(fcntl.ioctl, file):
+                for _, physical, length in _extents(fcntl.ioctl, file):
                     first = physical // _SECTOR_BYTES + place[1]
                     records.append(EXTENT.pack(place[0], first, -(-length // _SECTOR_BYTES)))
             except OSError:  # a file system without FIEMAP
@@ -118,6 +119,27 @@ def own_extents(folder: str, devices: Dict[str, Dict[str, Any]]) -> Tuple[bytes,
             finally:
                 os.close(file)
     return b"".join(records), True
+
+
+def file_extents(path: str, devices: Dict[str, Dict[str, Any]]) -> Tuple[int, List[Tuple[int, int, int]]]:
+    """Where a file lies: device of the disk (major << 20 | minor), and (offset in the file, first sector, bytes) of
+    each extent.
+
+    Raises:
+        OSError: it is on no disk of this machine, or on a file system that does not tell.
+    """
+    import fcntl
+
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)  # what is not written back has no place yet
+        place = _disk_of(os.fstat(file).st_dev, devices)
+        if place is None:
+            raise OSError(errno.ENODEV, "it lies on no block device of its own", path)
+        found = _extents(fcntl.ioctl, file)
+    finally:
+        os.close(file)
+    return place[0], [(logical, physical // _SECTOR_BYTES + place[1], length) for logical, physical, length in found]
 
 
 def _disk_of(device: int, devices: Dict[str, Dict[str, Any]]) -> Optional[Tuple[int, int]]:
@@ -131,9 +153,9 @@ def _disk_of(device: int, devices: Dict[str, Dict[str, Any]]) -> Optional[Tuple[
     return _dev(number), 0
 
 
-def _extents(ioctl: Any, file: int) -> List[Tuple[int, int]]:
-    """(physical byte, length) of a file's extents.  Raises OSError."""
-    found: List[Tuple[int, int]] = []
+def _extents(ioctl: Any, file: int) -> List[Tuple[int, int, int]]:
+    """(offset in the file, physical byte, length) of a file's extents.  Raises OSError."""
+    found: List[Tuple[int, int, int]] = []
     start, end = 0, (1 << 63) - 1
     while start < end:
         request = bytearray(_HEADER.size + _ENTRIES * _ENTRY.size)
@@ -145,7 +167,7 @@ def _extents(ioctl: Any, file: int) -> List[Tuple[int, int]]:
             logical, physical, length, _, _, flags = _ENTRY.unpack_from(request, _HEADER.size + index * _ENTRY.size)[:6]
             start = logical + length
             if not flags & _NOT_PLACED:
-                found.append((physical, length))
+                found.append((logical, physical, length))
         if flags & _LAST:
             break
     return found

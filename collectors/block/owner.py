@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from edgeprof.collectors.block.actions import NO_NAME, SECTOR_BYTES, Int32, Int64, Mask
 from edgeprof.collectors.block.encoding import encode
-from edgeprof.collectors.block.kinds import WRITE
+from edgeprof.collectors.block.kinds import READ, WRITE
 from edgeprof.collectors.block.requests import Requests
 from edgeprof.collectors.parsing import RunFacts
 from edgeprof.collectors.tracefs.tasks import OWNERS, Tasks
 
-_PROFILER, _KERNEL, _OTHER = (OWNERS.index(name) for name in ("profiler", "kernel", "other"))
+_RUN, _PROFILER, _KERNEL, _OTHER = (OWNERS.index(name) for name in ("run", "profiler", "kernel", "other"))
 
 _KERNEL_THREADS = re.compile(
     r"kworker/|ksoftirqd/|kswapd|jbd2/|loop\d|xfsaild|xfs-|btrfs-|kcompactd|khugepaged|kblockd|mmcqd|md\d+_|dmcrypt|"
@@ -67,6 +67,24 @@ def owners(requests: Requests, tasks: Tasks, facts: RunFacts, processes: Mapping
     if len(extents.dev):
         owner[_inside(requests, extents)] = _PROFILER
     return owner
+
+
+def of_held_back(owner: Int32, requests: Requests, dev: int, operations: Collection[str]) -> Int32:
+    """The owners, where a limit of the run's holds back ``operations`` (``read``, ``write``) on device ``dev``.
+
+    Requests that blk-throttle held back are submitted by a worker of the kernel when their turn has come (Linux:
+    block/blk-throttle.c, blk_throtl_dispatch_work_fn), so a worker's reads there are the run's, and its synchronous
+    writes; those that are not write back the page cache, for whomever.
+    """
+    workers = [number for number, name in enumerate(requests.names) if name.startswith(b"kworker/")]
+    waited = (requests.rwbs[:, np.newaxis].view(np.uint8) == ord("S")).any(axis=1)
+    held = np.zeros(len(requests), np.bool_)
+    if "read" in operations:
+        held |= requests.kind == READ
+    if "write" in operations:
+        held |= (requests.kind == WRITE) & waited
+    held &= (requests.dev == dev) & (owner == _KERNEL) & requests.has_asker & np.isin(requests.comm, workers)
+    return np.where(held, np.int32(_RUN), owner).astype(np.int32)
 
 
 def _inside(requests: Requests, extents: Extents) -> Mask:

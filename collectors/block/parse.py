@@ -16,7 +16,7 @@ from edgeprof.collectors.block.actions import NO_NAME, NO_SECTOR, Int32, Int64, 
 from edgeprof.collectors.block.capture_places import EXTENT
 from edgeprof.collectors.block.encoding import encode, text
 from edgeprof.collectors.block.kinds import OPERATIONS
-from edgeprof.collectors.block.owner import Extents, owners
+from edgeprof.collectors.block.owner import Extents, of_held_back, owners
 from edgeprof.collectors.block.requests import Requests, pair
 from edgeprof.collectors.parsing import Parsed, RunFacts, read_raw
 from edgeprof.collectors.schema import empty, table
@@ -65,6 +65,10 @@ def _table(requests: Requests, trace: Trace, about: Mapping[str, Any], folder: P
         tasks = replace(tasks, kernel=frozenset(_numbers(end.get("kernel_tasks"))))
     processes = {**_saved_processes(folder), **tasks.processes()}
     owner = owners(requests, tasks, facts, processes, _extents(folder))
+    for number, operations in facts.held_back.items():
+        dev = _dev(number)
+        if dev is not None:
+            owner = of_held_back(owner, requests, dev, operations)
     return to_table(requests, owner, device_names(facts.host, about, end))
 
 

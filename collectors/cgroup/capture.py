@@ -1,4 +1,8 @@
-"""Copies the run's cgroup files (v2, v1 or both): memory, I/O, CPU, pressure, limits and members."""
+"""Copies the run's cgroup files (v2, v1 or both): memory, I/O, CPU, pressure, limits and members.
+
+A run of several workloads at once has a cgroup for each inside its own, named ``role-NAME``; where the option
+``roles`` says so, their CPU time, memory and pressure are copied too.
+"""
 
 import os
 from typing import Dict, Optional
@@ -26,17 +30,30 @@ SLOW_FILES = {
 }
 """Folder -> files: the fast ones at each tick, the slow ones each second."""
 SLOW_INTERVAL = 1.0
+ROLE_FILES = {
+    "unified": ("cpu.pressure", "io.pressure", "memory.pressure", "cpu.stat", "memory.current", "io.stat"),
+    "memory": ("memory.usage_in_bytes",),
+    "cpuacct": ("cpuacct.usage",),
+}
+ROLE_INTERVAL = 0.2
+ROLE_PREFIX = "role-"
 _RECURSIVE = "_recursive"
 
 
 class Cgroup(Collector):
-    """Raw file ``samples.frames``; sources are ``unified/FILE`` and ``CONTROLLER/FILE``."""
+    """Raw file ``samples.frames``; sources are ``unified/FILE`` and ``CONTROLLER/FILE``, for a role behind its name.
+
+    Option: ``roles``, whether to look for the cgroups of roles.
+    """
 
     name = "cgroup"
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._slow_due = 0
+        self._role_due = 0
+        self._roles: Dict[str, FileSampler] = {}
+        self._role_links = 0
         self._missing: Dict[str, str] = {}
         self._writer: Optional[FrameWriter] = None
 
@@ -69,10 +86,36 @@ class Cgroup(Collector):
         if now_ns >= self._slow_due:
             self._slow_due = now_ns + int(SLOW_INTERVAL * 1e9) - 1000000
             self._slow.sample(now_ns)
+        if self.context.options.get("roles") and now_ns >= self._role_due:
+            self._role_due = now_ns + int(ROLE_INTERVAL * 1e9) - 1000000
+            self._find_roles()
+            for sampler in self._roles.values():
+                sampler.sample(now_ns)
         self._writer.flush()
 
+    def _find_roles(self) -> None:
+        """Open the files of cgroups that came since; looks only when the number of cgroups inside has changed."""
+        assert self._writer is not None
+        folders = [(name, path) for name, path in self.context.cgroups.items() if name in ROLE_FILES]
+        try:
+            links = sum(os.stat(path).st_nlink for _, path in folders)
+        except OSError:  # the run's cgroup is gone
+            return
+        if links == self._role_links:
+            return
+        self._role_links = links
+        for controller, folder in folders:
+            for entry in os.listdir(folder):
+                if not entry.startswith(ROLE_PREFIX) or controller + "/" + entry in self._roles:
+                    continue
+                sampler = self._roles[controller + "/" + entry] = FileSampler(self._writer)
+                for file in ROLE_FILES[controller]:
+                    path = os.path.join(folder, entry, file)
+                    if os.path.exists(path):  # which files there are depends on the kernel and its controllers
+                        sampler.add(path, "{}/{}/{}".format(entry, controller, file))
+
     def last(self, now_ns: int) -> None:
-        self._slow_due = 0
+        self._slow_due = self._role_due = 0
         self.sample(now_ns)
 
     def stop(self) -> Status:
@@ -80,6 +123,8 @@ class Cgroup(Collector):
             return Status(0, 0)
         self._fast.close()
         self._slow.close()
+        for sampler in self._roles.values():
+            sampler.close()
         self._writer.close()
         notes = self._writer.notes()
         notes += ["{}: {}".format(name, reason) for name, reason in sorted(self._missing.items())]

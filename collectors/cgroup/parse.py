@@ -1,4 +1,4 @@
-"""Turns the frames of the run's cgroup into the tables cgroup and cgroup_io.
+"""Turns the frames of the run's cgroup into the tables cgroup, cgroup_io and roles.
 
 Formats: Documentation/admin-guide/cgroup-v2.rst; Documentation/admin-guide/cgroup-v1/{memory,blkio-controller}.rst.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from edgeprof.collectors import schema
+from edgeprof.collectors.cgroup.capture import ROLE_PREFIX
 from edgeprof.collectors.frames import FrameFile, read_frames
 from edgeprof.collectors.parsing import Parsed, RunFacts
 from edgeprof.collectors.procfs.parse import USER_HZ, pressure_values
@@ -38,13 +39,34 @@ _KEYED = {
 
 
 def parse(raw: Path, facts: RunFacts) -> Parsed:
-    """Tables cgroup and cgroup_io from ``raw/cgroup/samples.frames``."""
+    """Tables cgroup, cgroup_io and roles from ``raw/cgroup/samples.frames``."""
     try:
         frames = read_frames(raw / "cgroup" / "samples.frames")
     except FileNotFoundError:
         return Parsed({})
     notes = [f"cgroup: {frames.damage}"] if frames.damage else []
-    return Parsed({"cgroup": cgroup_table(frames, notes), "cgroup_io": io_table(frames)}, notes)
+    tables = {"cgroup": cgroup_table(frames, notes), "cgroup_io": io_table(frames)}
+    if frames.matching(ROLE_PREFIX):
+        tables["roles"] = roles_table(frames)
+    return Parsed(tables, notes)
+
+
+def roles_table(frames: FrameFile) -> pa.Table:
+    """One row a sample and role: the columns of the table cgroup that a role's own cgroup tells."""
+    names = dict.fromkeys(series.name.partition("/")[0] for series in frames.matching(ROLE_PREFIX))
+    rows: dict[str, list[object]] = {name: [] for name in schema.SCHEMAS["roles"].names}
+    for name in names:
+        prefix = name + "/"
+        own = {series.name[len(prefix) :]: series for series in frames.matching(prefix)}
+        table = cgroup_table(FrameFile(own, None))
+        for column, values in rows.items():
+            if column == "role":
+                values += [name[len(ROLE_PREFIX) :]] * table.num_rows
+            else:
+                known = column in table.column_names
+                values += table[column].to_pylist() if known else [None] * table.num_rows
+    order = sorted(range(len(rows["time_ns"])), key=lambda row: (rows["time_ns"][row], rows["role"][row]))
+    return schema.table("roles", {name: [values[row] for row in order] for name, values in rows.items()})
 
 
 def cgroup_table(frames: FrameFile, notes: list[str] | None = None) -> pa.Table:

@@ -1,5 +1,6 @@
 """Counts the run's processor and kernel events with ``perf stat``, attached to the workload before its exec."""
 
+import errno
 import os
 import select
 import time
@@ -39,7 +40,8 @@ class PerfStat(Collector):
     between which perf's own clock must have started, ``stderr``.
 
     Options: ``perf`` (the program), ``interval`` (seconds, 1.0), ``events`` (names), ``control`` (False: do not use
-    perf's control descriptors even where it has them).
+    perf's control descriptors even where it has them), ``by_cgroup`` (whether to count what runs in the run's cgroup at
+    the top of its hierarchy: the workload is no child of edgeprof).
     """
 
     name = "perf_stat"
@@ -92,7 +94,7 @@ class PerfStat(Collector):
         self._output = os.path.join(raw, "stat.json" if self._json else "stat.csv")
         argv = [str(self._program), "stat", "-I", str(int(self._period * 1000)), "-o", self._output]
         argv += ["-j"] if self._json else ["-x", ";"]
-        argv += ["-e", ",".join(self._events), "-p", str(self.context.pid)]
+        argv += ["-e", ",".join(self._events), *self._target()]
         begun = time.monotonic_ns()
         self._mark("spawned", begun)
         if self._control:
@@ -101,6 +103,15 @@ class PerfStat(Collector):
             self._perf = self._spawn(argv)
             self._await_counters(self._perf)
         self._ready_seconds = (time.monotonic_ns() - begun) / 1e9
+
+    def _target(self) -> List[str]:
+        """The workload's process and its children, or whatever is in the run's cgroup."""
+        if not self.context.options.get("by_cgroup"):
+            return ["-p", str(self.context.pid)]
+        folder = self.context.cgroups.get("perf_event") or self.context.cgroups.get("unified")
+        if folder is None:
+            raise OSError(errno.ENOENT, "the run has no cgroup that perf knows")
+        return ["-a", "-G", ",".join([os.path.basename(folder)] * len(self._events))]
 
     def _spawn(self, argv: List[str], pass_fds: Tuple[int, ...] = ()) -> HelperProcess:
         stderr = os.path.join(self.context.raw, "stderr")

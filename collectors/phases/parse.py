@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from edgeprof.collectors.parsing import Parsed, RunFacts, read_raw
-from edgeprof.collectors.phases import matching
+from edgeprof.collectors.phases import matching, namespaces
 from edgeprof.collectors.phases.recorder import BEGIN, END, HEADER, MAGIC, MARK, NAME_BYTES, ROLE, STEP, STEP_BEGIN
 from edgeprof.collectors.phases.recorder import VERSION as FORMAT_VERSION
 from edgeprof.collectors.schema import table
@@ -30,12 +30,13 @@ _OVERHEAD_PHASES = frozenset({"startup", "import", "restore", "shutdown"})
 
 @dataclass(frozen=True)
 class Process:
-    """One record file: who wrote it."""
+    """One record file: who wrote it; ``ticks``: its start in clock ticks since boot, 0 where not known."""
 
     pid: int
     ppid: int
     start_ns: int
     lost: int
+    ticks: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,11 @@ def parse(raw: Path, facts: RunFacts) -> Parsed:
     records, damaged = join(blocks)
     if damaged:
         notes.append(f"phases: {damaged} damaged records are left out")
+    processes, records, unknown = namespaces.on_host(processes, records, facts.tables.get("process"))
+    if unknown:
+        notes.append(
+            f"phases: {unknown} process(es) of a container were never seen in /proc: their pid is the one inside it"
+        )
     ends = _process_ends(processes, records, facts)
     main = main_processes(processes, records)
     tables = {
@@ -96,7 +102,7 @@ def read_records(data: bytes) -> tuple[Process, Array]:
     """
     if len(data) < HEADER.size:
         raise ValueError("it is empty or cut in its header")
-    magic, version, size, pid, ppid, start_ns, _, lost, _ = HEADER.unpack_from(data)
+    magic, version, size, pid, ppid, start_ns, ticks, lost, _ = HEADER.unpack_from(data)
     if magic != MAGIC:
         raise ValueError("it is not a record file")
     if version != FORMAT_VERSION or size != _RECORD.itemsize:
@@ -105,7 +111,7 @@ def read_records(data: bytes) -> tuple[Process, Array]:
         raise ValueError("its header is damaged")
     count = len(data) // _RECORD.itemsize - 1
     block = np.frombuffer(data, _RECORD, count, offset=HEADER.size)
-    return Process(pid, ppid, min(start_ns, _LATEST_NS), min(lost, 1 << 53)), block[block["kind"] != 0]
+    return Process(pid, ppid, min(start_ns, _LATEST_NS), min(lost, 1 << 53), ticks), block[block["kind"] != 0]
 
 
 def join(blocks: list[Array]) -> tuple[Records, int]:

@@ -314,12 +314,15 @@ def phase(name: str) -> Any:
     return _Phase(name)
 
 
-def step(samples: Optional[float] = None) -> None:
+def step(samples: Optional[float] = None, start_ns: Optional[int] = None) -> None:
     """Say that a training step, or the handling of a request, has ended; ``samples`` is how many samples it took.
 
-    A step lasts from the end of the step before (the first: from the process's first record).
+    A step lasts from ``start_ns`` (of `time.monotonic_ns`; such as when a request came in), else from the end of the
+    step before (the first: from the process's first record).
     """
     if _writer is not None:
+        if start_ns is not None:
+            _writer.record(STEP_BEGIN, "", time_ns=int(start_ns))
         _writer.record(STEP, "", _NAN if samples is None else _number(samples))
 
 

@@ -10,6 +10,8 @@ from edgeprof.collectors.base import Collector, Context, FileSampler, FrameWrite
 SYSTEM_FILES = ("pressure/cpu", "pressure/memory", "pressure/io", "stat", "meminfo", "vmstat", "diskstats", "loadavg")
 FAST_PROCESS_FILES = ("stat", "io")
 SLOW_PROCESS_FILES = ("statm", "schedstat")
+ONCE_PROCESS_FILES = ("status", "cgroup")
+"""Read when a process is first seen: its ids in a container's namespace, and its cgroup."""
 SLOW_INTERVAL = 0.5
 """Seconds between two readings of the whole system's files.  Reading them at 10 Hz would cost more than all the rest
 of a tick (0.2 ms of cold caches on a small VM), and the run's own files tell at 10 Hz what the run does."""
@@ -26,7 +28,10 @@ _SPARE_FILES = 256
 
 
 class Procfs(Collector):
-    """Raw file ``samples.frames``; sources are ``system/FILE`` and ``process/PID/FILE``."""
+    """Raw file ``samples.frames``; sources are ``system/FILE`` and ``process/PID/FILE``.
+
+    Option: ``roles``, whether processes may move to the cgroup of a role, so that it is read again and again.
+    """
 
     name = "procfs"
 
@@ -95,7 +100,12 @@ class Procfs(Collector):
             self._skipped += 1
             return
         self._processes[pid] = self._open(pid, FAST_PROCESS_FILES)
-        self._slow_processes[pid] = self._open(pid, SLOW_PROCESS_FILES)
+        slow = SLOW_PROCESS_FILES + (("cgroup",) if self.context.options.get("roles") else ())
+        self._slow_processes[pid] = self._open(pid, slow)
+        once = self._open(pid, ONCE_PROCESS_FILES)
+        self._copy(time.monotonic_ns(), {pid: once})
+        for descriptor, _ in once:
+            os.close(descriptor)
 
     def _open(self, pid: int, names: Tuple[str, ...]) -> List[Tuple[int, int]]:
         assert self._writer is not None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -206,10 +207,18 @@ def process_table(frames: FrameFile, page_bytes: int, held: tuple[int, int] = (0
     is left out there; its counters start from those rows.
     """
     rows: dict[tuple[int, int], dict[str, object]] = {}
+    roles: dict[int, str] = {}
+    inner: dict[int, int] = {}
     for series in frames.matching("process/"):
         pid_text, _, file = series.name[len("process/") :].partition("/")
         pid = to_int(pid_text.encode())
         if pid is None or not 0 < pid < 1 << 31:
+            continue
+        if file == "cgroup":
+            roles.update((pid, role) for payload in series.payloads if (role := role_of(payload)))
+            continue
+        if file == "status":
+            inner.update((pid, found) for payload in series.payloads if (found := inner_pid(payload)))
             continue
         for time_ns, payload in zip(series.times, series.payloads, strict=True):
             if values := read_process(file, payload, page_bytes):
@@ -218,10 +227,32 @@ def process_table(frames: FrameFile, page_bytes: int, held: tuple[int, int] = (0
                 rows.setdefault((time_ns, pid), {}).update(values)
     keys = sorted(rows)
     columns: dict[str, Sequence[object]] = {"time_ns": [key[0] for key in keys], "pid": [key[1] for key in keys]}
+    columns["role"] = [roles.get(key[1]) for key in keys]
+    columns["inner_pid"] = [inner.get(key[1]) for key in keys]
     for item in schema.SCHEMAS["process"]:
         if item.name not in columns:
             columns[item.name] = pa.array([rows[key].get(item.name) for key in keys], item.type)
     return schema.table("process", columns)
+
+
+def inner_pid(payload: bytes) -> int | None:
+    """The id that a process has in its own pid namespace, from its status file; None: it is in the reader's."""
+    found = _NSPID.search(payload)
+    ids = found[1].split() if found else []
+    number = to_int(ids[-1]) if len(ids) > 1 else None
+    return number if number is not None and 0 < number < 1 << 31 else None
+
+
+_NSPID = re.compile(rb"^NSpid:([^\n]{1,400})$", re.MULTILINE)
+
+
+def role_of(payload: bytes) -> str | None:
+    """The role of a process by its cgroup's path (proc_pid_cgroup): ``.../role-NAME``."""
+    found = _ROLE.search(payload)
+    return found[1].decode("utf-8", "replace") if found else None
+
+
+_ROLE = re.compile(rb"/role-([^/\n]{1,64})")
 
 
 def read_process(file: str, payload: bytes, page_bytes: int) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from edgeprof.dashboards.export import csv, perfetto
+from edgeprof.dashboards.export import csv, perfetto, pyperf
 from edgeprof.profiler.errors import EdgeprofError
 from edgeprof.profiler.run import Run
 
@@ -15,6 +15,7 @@ Exporter = Callable[[Run, Path], Path]
 FORMATS: Mapping[str, Exporter] = {
     "perfetto": perfetto.write,
     "csv": csv.write,
+    "pyperf": pyperf.write,
 }
 """Name -> exporter; to add a format, write its module and name it here."""
 
@@ -40,7 +41,8 @@ def export(run: Run, format: str, path: str | Path) -> Path:
 
     Args:
         run: an ingested run.
-        format: ``perfetto`` (a file; compressed when its name ends in .gz) or ``csv`` (a folder).
+        format: ``perfetto`` (a file; compressed when its name ends in .gz), ``csv`` (a folder) or
+            ``pyperf`` (a file).
         path: what to write; a file that is there is replaced.
 
     Raises:

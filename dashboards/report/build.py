@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprof.dashboards.files import replacing
+from edgeprof.dashboards.page import markup, plotly_script, policy, template
 from edgeprof.dashboards.report import account, summary, theme
 from edgeprof.dashboards.report.data import RunData
 from edgeprof.dashboards.report.figures import SECTIONS
@@ -34,12 +33,15 @@ class DrawnSection:
 def build_report(run: Run) -> Path:
     """Write ``report.html`` into the run's folder, replacing an older one at once, and return its path.
 
-    Whatever the run lacks (tables, metrics, a verdict, its end) is named in the report.
+    Whatever the run lacks (tables, metrics, a verdict, its end) is named in the report.  The capture from inside a
+    virtual machine gets a report of its own.
 
     Raises:
         NotARun, DamagedManifest, NewerSchema: see `edgeprof.profiler.run.load_manifest`.
         CannotWrite: the run's folder does not let itself be written to.
     """
+    if run.guest is not None:
+        build_report(run.guest)
     page = render(run)
     path = run.path / FILE_NAME
     with replacing(path) as temporary:
@@ -49,12 +51,12 @@ def build_report(run: Run) -> Path:
 
 def render(run: Run) -> str:
     """The report's HTML text."""
-    from plotly.offline import get_plotlyjs
-
     data = RunData(run)
-    sections = [DrawnSection(s.key, s.title, [draw(entry, data) for entry in s.entries]) for s in SECTIONS]
-    scripts = [get_plotlyjs().replace("\r\n", "\n"), (_HERE / "report.js").read_text("utf-8")]
-    page: str = _template().render(
+    sections = [
+        DrawnSection(s.key, s.title, [draw(entry, data) for entry in s.entries]) for s in SECTIONS if s.concerns(data)
+    ]
+    scripts = [plotly_script(), (_HERE / "report.js").read_text("utf-8")]
+    page: str = template(_HERE, "report.html", picture=lambda item: isinstance(item, Picture)).render(
         title=clean(data.manifest["run"].get("name") or run.path.name),
         command=shlex.join(clean(part) for part in _command(data)),
         status=account.status(data),
@@ -70,10 +72,10 @@ def render(run: Run) -> str:
         overhead=account.overhead_rows(data),
         facts=account.facts(data),
         notes=account.notes(data),
-        style=_markup((_HERE / "report.css").read_text("utf-8")),
-        scripts=[_markup(script) for script in scripts],
-        policy=_policy(scripts),
-        themes=_markup(
+        style=markup((_HERE / "report.css").read_text("utf-8")),
+        scripts=[markup(script) for script in scripts],
+        policy=policy(scripts),
+        themes=markup(
             script_json(
                 {"light": theme.template(False), "dark": theme.template(True), "partners": theme.dark_partners()}
             )
@@ -100,31 +102,4 @@ def _spec(picture: Picture) -> Any:
     """The figure as JSON for a script element; the page's theme takes the place of plotly's own template."""
     picture.figure.layout.template = None
     text = picture.figure.to_json(validate=False, engine="json")
-    return _markup(escape_script(text.encode("utf-8", "replace").decode("utf-8")))
-
-
-def _policy(scripts: Sequence[str]) -> str:
-    """Content security policy: these very scripts may run, and nothing may be fetched or sent."""
-    hashes = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts
-    )
-    return (
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _markup(text: str) -> Any:
-    from markupsafe import Markup
-
-    return Markup(text)  # noqa: S704  (our own files, and JSON that escape_script made safe)
-
-
-def _template() -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.tests["picture"] = lambda item: isinstance(item, Picture)
-    return environment.get_template("report.html")
+    return markup(escape_script(text.encode("utf-8", "replace").decode("utf-8")))

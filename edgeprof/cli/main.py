@@ -27,10 +27,13 @@ class CommandEntry(NamedTuple):
 
 COMMANDS: dict[str, CommandEntry] = {
     "run": CommandEntry("edgeprof.cli.run", "Capture any command: what memory and I/O did while it ran."),
+    "workloads": CommandEntry("edgeprof.cli.workloads", "List the built-in workloads and the frameworks here."),
+    "data": CommandEntry("edgeprof.cli.data", "Make a data set for the workloads, or say what one is."),
     "report": CommandEntry("edgeprof.cli.report", "Write a run's HTML report."),
     "runs": CommandEntry("edgeprof.cli.runs", "List the runs of a folder."),
     "show": CommandEntry("edgeprof.cli.show", "Print a run: verdict, figures, phases, what was not captured."),
-    "compare": CommandEntry("edgeprof.cli.compare", "Print how runs differ from the first of them."),
+    "matrix": CommandEntry("edgeprof.cli.matrix", "Run a study over a matrix of options, from one YAML file."),
+    "compare": CommandEntry("edgeprof.cli.compare", "Print how runs, or groups of runs, differ from the first of them."),
     "query": CommandEntry("edgeprof.cli.query", "Run SQL over the tables of all runs of a folder."),
     "export": CommandEntry("edgeprof.cli.export", "Write a run in another tool's format."),
     "ingest": CommandEntry("edgeprof.cli.ingest", "Make a run's tables and metrics from what was captured."),

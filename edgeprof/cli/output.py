@@ -116,6 +116,8 @@ def summary(run: Run) -> dict[str, Any]:
         "collectors": manifest["collectors"],
         "overhead": manifest["overhead"],
         "verdict": manifest.get("verdict") or UNTOLD_VERDICT,
+        "roles": manifest.get("roles"),
+        **({"guest": summary(run.guest)} if run.guest else {}),
     }
 
 
@@ -124,6 +126,7 @@ def print_summary(run: Run, console: Console) -> None:
     told = summary(run)
     _print_head(told["run"], console)
     _print_verdict(told["verdict"], console)
+    _print_roles(told["roles"], console)
     _print_figures(told["metrics"], console)
     _print_phases(told["phases"], told["run"].get("wall_time"), console)
     _print_missing(told["collectors"], told["metrics"], console)
@@ -187,6 +190,33 @@ def _print_verdict(verdict: Mapping[str, Any], console: Console) -> None:
     if advice:
         console.print(_text("Try:"))
         _bullets(advice, console)
+
+
+ROLE_COLUMNS = (
+    ("steps", "steps", "count"),
+    ("p50", "latency_p50", "s"),
+    ("p99", "latency_p99", "s"),
+    ("worst", "latency_max", "s"),
+    ("deadline", "deadline", "s"),
+    ("missed", "misses", "count"),
+    ("CPU time", "cpu_time", "s"),
+    ("waited for CPU", "wait_cpu", "s"),
+    ("for storage", "wait_io", "s"),
+)
+"""Heading, field of `edgeprof.profiler.analysis.roles.RoleFigures`, and unit of each column of the roles table."""
+
+
+def _print_roles(roles: Mapping[str, Any] | None, console: Console) -> None:
+    if not roles:
+        return
+    _heading("Roles", console)
+    rows = [
+        [item["role"], *(None if item.get(key) is None else human(item[key], unit) for _, key, unit in ROLE_COLUMNS)]
+        for item in roles.get("figures") or ()
+    ]
+    headings = ["role", *(heading for heading, _, _ in ROLE_COLUMNS)]
+    console.print(make_table(headings, rows, right=range(1, len(headings))))
+    _bullets(roles.get("sentences") or (), console)
 
 
 def _print_figures(metrics: Mapping[str, Mapping[str, Any]], console: Console) -> None:

@@ -13,7 +13,7 @@ import click
 from edgeprof.cli.quantities import BudgetType, SizeType
 from edgeprof.cli.run_isolation import isolation_of, isolation_options
 from edgeprof.cli.run_storage import storage_of, storage_options
-from edgeprof.cli.run_workload import WorkloadChoice, workload_of, workload_options
+from edgeprof.cli.run_workload import WorkloadChoice, is_built_in, workload_of, workload_options
 from edgeprof.profiler.errors import EdgeprofError
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 DEFAULT_BUDGET = (0.01, 4e6)
 DEEP_BUDGET = (0.02, 16e6)
 """Share of one core and raw bytes a second that capturing may use; deep capture is asked for, so it may use more."""
+
+ROLES = {"procfs": {"roles": True}, "cgroup": {"roles": True}}
+"""Options of the collectors for a scenario."""
 
 _OPT_IN = ("page_cache",)
 """Collectors that only run when asked for, by name or with ``deep``: their cost shows."""
@@ -34,8 +37,13 @@ class RunCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         words = list(args)
         rest = super().parse_args(ctx, args)
-        before = len(words) - len(ctx.params.get("command") or ()) - 1
+        command = list(ctx.params.get("command") or ())
+        before = len(words) - len(command) - 1
         ctx.meta["edgeprof.separator"] = before >= 0 and words[before] == "--"
+        if len(command) > 1 and not ctx.meta["edgeprof.separator"] and is_built_in(command[0]):
+            # What follows a workload's name is options of ours; what follows a command is its own.
+            ctx.params.clear()
+            return super().parse_args(ctx, [*words[: before + 1], *command[1:], command[0]])
         return rest
 
 
@@ -93,7 +101,7 @@ class RunCommand(click.Command):
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> None:
     """Capture a built-in workload, or any command after --: what memory and I/O did while it ran."""
-    experiment = _experiment(ctx, options)
+    experiment = experiment_of(ctx, options)
     say = (lambda line: None) if options["quiet"] else (lambda line: click.echo(f"edgeprof: {line}", err=True))
     outcome = _perform(experiment, say)
     code = outcome.code()
@@ -117,7 +125,8 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     ctx.exit(code)
 
 
-def _experiment(ctx: click.Context, options: dict[str, Any]) -> Experiment:
+def experiment_of(ctx: click.Context, options: dict[str, Any]) -> Experiment:
+    """What the parsed options ask for; nothing is done yet.  Raises EdgeprofError."""
     from edgeprof.profiler.agent.spec import RunSpec
     from edgeprof.profiler.experiment import Experiment
 
@@ -139,7 +148,7 @@ def _experiment(ctx: click.Context, options: dict[str, Any]) -> Experiment:
     run = RunSpec(
         command=words,
         folder=str(options["output"]),
-        name=options["name"] or (choice.workload.workload if choice.workload else ""),
+        name=options["name"] or choice.name(),
         rate=options["rate"],
         budget_cpu=cpu or default_cpu,
         budget_bytes=rate or default_rate,
@@ -148,10 +157,18 @@ def _experiment(ctx: click.Context, options: dict[str, Any]) -> Experiment:
         auto=options["auto"],
         memory_limit=options["memory_limit"],
         cpus=options["cpus"],
-        options={"block": block} if block else {},
+        options={**({"block": block} if block else {}), **(ROLES if choice.scenario else {})},
         factors=_factors(options["factor"]),
     )
-    return Experiment(run, choice.workload, choice.data, choice.own_data, storage_of(options), isolation_of(options))
+    return Experiment(
+        run=run,
+        workload=choice.workload,
+        scenario=choice.scenario,
+        data=choice.data,
+        own_data=choice.own_data,
+        storage=storage_of(options),
+        isolation=isolation_of(options),
+    )
 
 
 def choose_collectors(text: str) -> tuple[list[str], bool]:
@@ -217,7 +234,8 @@ def _after(outcome: Outcome, options: dict[str, Any], say: Any) -> None:
         json.dump(summary(run), sys.stdout, indent=2)
         sys.stdout.write("\n")
     elif not options["quiet"]:
-        print_summary(run, make_console(stderr=True))
+        inside = run.guest or run  # where a virtual machine surrounds the workload
+        print_summary(inside, make_console(stderr=True))
     say(f"capture: {_shown(path)}")
     if report:
         say(f"report:  {_shown(report)}")

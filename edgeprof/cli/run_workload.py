@@ -10,7 +10,10 @@ import click
 
 from edgeprof.cli.quantities import SizeType
 from edgeprof.profiler.errors import EdgeprofError
+from edgeprof.workloads.backends import check
 from edgeprof.workloads.data.spec import DataSpec
+from edgeprof.workloads.frameworks import missing
+from edgeprof.workloads.scenarios.spec import ScenarioSpec
 from edgeprof.workloads.spec import (
     ACCESSES,
     FORMATS,
@@ -31,8 +34,13 @@ class WorkloadChoice(NamedTuple):
     """What to do and on what data; ``data`` is to be made, ``own_data`` is the user's."""
 
     workload: WorkloadSpec | None = None
+    scenario: ScenarioSpec | None = None
     data: DataSpec | None = None
     own_data: Path | None = None
+
+    def name(self) -> str:
+        """What a run of it is called; empty for a command."""
+        return self.workload.workload if self.workload else self.scenario.name if self.scenario else ""
 
 
 _OPTIONS = (
@@ -47,7 +55,7 @@ _OPTIONS = (
         show_default=True,
         help="Of inference: one request after the other, frames at a fixed rate, or as fast as it goes.",
     ),
-    click.option("--size", type=click.Choice(SIZES), default="base", show_default=True, help="Of the model."),
+    click.option("--size", type=click.Choice(SIZES), help="Of the model.  [default: base; a scenario's own]"),
     click.option("--batch", type=click.IntRange(1), default=None, help="Samples a step.  [default: the workload's]"),
     click.option("--steps", type=click.IntRange(0), default=0, help="Measured steps."),
     click.option("--epochs", type=click.IntRange(0), default=0, help="Passes over the data set."),
@@ -83,10 +91,20 @@ def workload_options(function: Function) -> Function:
     return function
 
 
+def is_built_in(word: str) -> bool:
+    """Whether a word names a built-in workload or a scenario, or a scenario's file."""
+    from edgeprof.workloads.catalog import WORKLOADS
+    from edgeprof.workloads.scenarios.spec import names
+
+    return word in WORKLOADS or word in names() or Path(word).suffix in (".yaml", ".yml")
+
+
 def workload_of(words: list[str], options: dict[str, Any]) -> WorkloadChoice:
-    """The workload that ``edgeprof run WORKLOAD ...`` names.  Raises EdgeprofError."""
+    """The workload or scenario that ``edgeprof run NAME ...`` names.  Raises EdgeprofError."""
     from edgeprof.workloads.catalog import WORKLOADS
 
+    if len(words) == 1 and (scenario := _scenario(words[0], options)):
+        return WorkloadChoice(scenario=scenario)
     if len(words) > 1 or words[0] not in WORKLOADS:
         raise EdgeprofError(
             f"there is no built-in workload {words[0]!r} (`edgeprof workloads` lists them); to capture a command, put "
@@ -101,7 +119,7 @@ def workload_of(words: list[str], options: dict[str, Any]) -> WorkloadChoice:
             keras=options["keras"],
             lifecycle=options["lifecycle"],
             scenario=options["scenario"],
-            size=options["size"],
+            size=options["size"] or "base",
             batch=options["batch"] or 0,
             steps=options["steps"],
             epochs=options["epochs"],
@@ -119,9 +137,29 @@ def workload_of(words: list[str], options: dict[str, Any]) -> WorkloadChoice:
             checkpoint_every=options["checkpoint_every"],
             seed=options["seed"],
         )
+        check(workload, entry)
     except WrongSpec as error:
         raise EdgeprofError(str(error)) from None
+    if options["isolation"] == "bare" and (lack := missing(workload.framework)):
+        raise EdgeprofError(str(lack))
     if options["data"]:
-        return WorkloadChoice(workload, None, options["data"])
+        return WorkloadChoice(workload, own_data=options["data"])
     data = DataSpec(entry.data, options["data_format"], options["data_size"], seed=options["seed"])
-    return WorkloadChoice(workload, data)
+    return WorkloadChoice(workload, data=data)
+
+
+def _scenario(word: str, options: dict[str, Any]) -> ScenarioSpec | None:
+    """The scenario of a name, or of a YAML file; None: the word names none."""
+    from edgeprof.workloads.scenarios.spec import FOLDER, load_scenario, names
+
+    if word in names():
+        path = FOLDER / f"{word}.yaml"
+    elif Path(word).suffix in (".yaml", ".yml"):
+        path = Path(word)
+    else:
+        return None
+    try:
+        scenario = load_scenario(path)
+    except WrongSpec as error:
+        raise EdgeprofError(str(error)) from None
+    return scenario.changed(options["size"], options["duration"], options["data_size"], options["seed"])

@@ -5,6 +5,7 @@ collectors run before the workload's exec, and the manifest is final before anyt
 """
 
 import gc
+import json
 import os
 import resource
 import secrets
@@ -20,12 +21,16 @@ from edgeprof.profiler.agent.cgroups import RunCgroup
 from edgeprof.profiler.agent.drive import Driven, make, start_all
 from edgeprof.profiler.agent.governor import Governor
 from edgeprof.profiler.agent.journal import UndoJournal, state_folder
-from edgeprof.profiler.agent.spec import STORAGE, USAGE, CaptureError, RunSpec
+from edgeprof.profiler.agent.spec import LAUNCH, STORAGE, USAGE, CaptureError, RunSpec
 from edgeprof.profiler.agent.undo import clean, descendants, undo_all
 
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that edgeprof hands to the workload when they were sent to edgeprof alone."""
 
+CGROUP_VARIABLE = "EDGEPROF_CGROUP"
+"""In the environment of a stand-in: the run's cgroup; see `RunSpec`."""
+
+_SI_USER = 0
 _SI_KERNEL = 0x80  # asm-generic/siginfo.h: the terminal sent it, to the whole process group
 _GRACE = 0.5
 """Seconds that processes get to end after the workload's first process, such as DataLoader's helpers."""
@@ -162,12 +167,16 @@ class _Session:
         self.journal = UndoJournal(state_folder(), self.id, self.path)
         # Blocked before the fork: the loop below takes them one by one, and none can arrive unseen.
         self.old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*PASSED_ON, signal.SIGCHLD})
-        self.cgroup = RunCgroup("edgeprof-" + self.id, self.journal, self.roots, os.path.dirname(self.journal.path))
+        state = os.path.dirname(self.journal.path)
+        self.cgroup = RunCgroup("edgeprof-" + self.id, self.journal, self.roots, state, self.spec.stand_in)
+        if self.spec.stand_in and not self.cgroup.paths:
+            raise CaptureError("what runs in a container cannot be told: {}".format(self.cgroup.reason), LAUNCH)
         self.cgroup.limit(self.spec.memory_limit, self.spec.cpus)
         self.child = launch.HeldProcess(self.program, self.spec.command)
         self._adapt_after_fork()
         self.journal.record("workload", pid=self.child.pid, start_time=start_time(self.child.pid))
-        self.cgroup.add(self.child.pid)
+        if not self.spec.stand_in:
+            self.cgroup.add(self.child.pid)
         if not self.cgroup.paths:
             launch.adopt_orphans()
             self.notes.append("the run has no cgroup of its own: {}".format(self.cgroup.reason))
@@ -216,6 +225,8 @@ class _Session:
         environment = dict(os.environ, **self.spec.environment)
         for item in self.driven:
             environment.update(item.environment())
+        if self.spec.stand_in and self.cgroup is not None:
+            environment[CGROUP_VARIABLE] = json.dumps(self.cgroup.paths)
         self.setup_cpu = cpu_seconds()
         now = time.monotonic_ns()
         self._sample_all(now)  # so that a workload of any length has a first sample
@@ -253,6 +264,9 @@ class _Session:
 
     def _receive(self, received: Any, pid: int) -> None:
         if received.si_signo == signal.SIGCHLD:
+            if self.spec.stand_in and received.si_pid == pid and received.si_code == _SI_USER:
+                for item in self.driven:  # the engine removes the container's cgroup, and its counters, any moment
+                    item.last(time.monotonic_ns())
             if self.cgroup is not None and not self.cgroup.paths:
                 _reap_orphans({pid, *self._helper_pids()})
         elif received.si_code != _SI_KERNEL and received.si_pid not in self.pids():  # one of the run: it meant us
@@ -364,7 +378,8 @@ class _Session:
 
     def _helper_pids(self) -> List[int]:
         entries = self.journal.open_entries.values() if self.journal else ()
-        return [int(entry["pid"]) for entry in entries if entry["kind"] == "process"]
+        kinds = ("process", "workload") if self.spec.stand_in else ("process",)
+        return [int(entry["pid"]) for entry in entries if entry["kind"] in kinds]
 
     def _headline(self) -> str:
         missing = [item.name for item in self.driven if not item.active]

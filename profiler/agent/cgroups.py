@@ -73,6 +73,17 @@ def hierarchies(roots: Roots = Roots()) -> List[Hierarchy]:
     return found
 
 
+def _mounts_v1(roots: Roots) -> List[str]:
+    """Where cgroup v1 hierarchies of whatever controller are mounted."""
+    found = []
+    with open(roots.proc + "/self/mountinfo") as file:
+        for line in file:
+            before, _, after = line.partition(" - ")
+            if after.startswith("cgroup ") and len(before.split()) > 4:
+                found.append(_unescape(before.split()[4]))
+    return found
+
+
 def _own_paths(roots: Roots) -> Dict[str, str]:
     paths: Dict[str, str] = {}
     with open(roots.proc + "/self/cgroup") as file:
@@ -94,15 +105,20 @@ class RunCgroup:
     """The folders of one run: ``paths`` maps controller names, and ``unified`` for v2, to them.
 
     ``mode`` is ``v1``, ``v2``, ``hybrid`` or ``none``; then ``reason`` says why there is none, or what it lacks.
-    ``state`` is the folder of the runs' journals, which tells what other runs switched on.
+    ``state`` is the folder of the runs' journals, which tells what other runs switched on.  With ``at_root`` (root
+    only) it lies at the top of each hierarchy, whatever edgeprof's own place there is: a container engine knows one
+    path for all of them.
     """
 
-    def __init__(self, name: str, journal: Journal, roots: Roots = Roots(), state: str = "") -> None:
+    def __init__(
+        self, name: str, journal: Journal, roots: Roots = Roots(), state: str = "", at_root: bool = False
+    ) -> None:
         self.paths: Dict[str, str] = {}
         self.reason = ""
         self.mode = "none"
         self._journal = journal
         self._state = state
+        self._at_root = at_root and os.geteuid() == 0
         self._members_file = -1
         self._below: List[str] = []
         self._below_due = 0.0
@@ -124,6 +140,8 @@ class RunCgroup:
                 self.reason = "no cgroup could be made in {}: {}; {}".format(
                     item.home, error.strerror or error, _remedy(versions == {2})
                 )
+        if self._at_root and versions != {2}:
+            self._expect(name, roots)
         if self.paths:
             self.mode = "hybrid" if "unified" in self.paths and len(self.paths) > 1 else ""
             self.mode = self.mode or ("v2" if "unified" in self.paths else "v1")
@@ -132,10 +150,17 @@ class RunCgroup:
         if item.version == 2 and pure:
             self._create_delegated(item, name)
             return
-        path = os.path.join(item.home, name)
+        path = os.path.join(item.mount if self._at_root else item.home, name)
         self._make(path, item.home)
         for controller in item.controllers or ("unified",):
             self.paths[controller] = path
+
+    def _expect(self, name: str, roots: Roots) -> None:
+        """The engine makes the same path in v1 hierarchies that edgeprof does not use, and leaves it behind."""
+        known = {os.path.dirname(path) for path in self.paths.values()}
+        for mount in _mounts_v1(roots):
+            if mount not in known:
+                self._record("cgroup", path=os.path.join(mount, name), home=mount)
 
     def _create_delegated(self, item: Hierarchy, name: str) -> None:
         """Make a v2 folder and switch on the controllers for it; another run that ends keeps them on once it is there.

@@ -4,7 +4,7 @@ import os
 import platform
 import re
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from edgeprof.collectors.base import Roots
 
@@ -85,7 +85,7 @@ def host_facts(roots: Roots, folders: Dict[str, str]) -> Dict[str, Any]:
         "smt": read_text(cpu + "/smt/active"),
         "transparent_hugepages": _chosen(read_text(roots.sys + "/kernel/mm/transparent_hugepage/enabled")),
         "vm": {knob: _number(read_text(roots.proc + "/sys/vm/" + knob)) for knob in _VM_KNOBS},
-        "swaps": (read_text(roots.proc + "/swaps") or "").splitlines()[1:],
+        "swaps": _swaps(roots),
         "cmdline": read_text(roots.proc + "/cmdline"),
         "virtualization": virtualization(roots),
         "devices": devices(roots),
@@ -174,8 +174,9 @@ def _is_stacked(folder: str) -> bool:
 
 
 def mount_of(path: str, roots: Roots = Roots()) -> Dict[str, Any]:
-    """File system type, mount point, options and device (``major:minor``) that hold ``path``."""
+    """File system type, mount point, options, device (``major:minor``) and source that hold ``path``."""
     answer: Dict[str, Any] = {"path": path, "file_system": None, "mount_point": None, "options": None, "device": None}
+    answer["source"] = None
     real = os.path.realpath(path)
     best = ""
     for line in (read_text(roots.proc + "/self/mountinfo") or "").splitlines():
@@ -188,6 +189,7 @@ def mount_of(path: str, roots: Roots = Roots()) -> Dict[str, Any]:
         if inside and len(point) >= len(best):
             best = point
             answer.update(file_system=kind[0], mount_point=point, options=fields[5], device=fields[2])
+            answer["source"] = kind[1].replace("\\040", " ") if len(kind) > 1 else None
     return answer
 
 
@@ -197,12 +199,33 @@ def storage_factors(facts: Dict[str, Any], memory_limit: Optional[int]) -> Dict[
     device = facts["devices"].get(mount.get("device") or "", {})
     if "disk" in device:  # a partition: its disk has the queue
         device = next((item for item in facts["devices"].values() if item["name"] == device["disk"]), device)
+    ahead = device.get("read_ahead_kb")
     return {
         "format": None,
         "file_system": mount.get("file_system"),
-        "device": device.get("name"),
+        "device": device_kind(device["name"]) if "name" in device else None,
         "scheduler": device.get("scheduler"),
-        "read_ahead_kb": device.get("read_ahead_kb"),
-        "cache_state": None,
+        "read_ahead": ahead * 1024 if ahead is not None else None,
+        "cache": None,
         "memory_limit": memory_limit,
+        "zram": _zram_swap(facts.get("swaps")),
     }
+
+
+def device_kind(name: str) -> str:
+    """A device's name as a factor: loop devices differ in their numbers only, which mean nothing."""
+    return "loop" if re.fullmatch(r"loop\d+", name) else name
+
+
+def _swaps(roots: Roots) -> Optional[List[str]]:
+    """The lines of /proc/swaps below its heading; None: it cannot be read."""
+    text = read_text(roots.proc + "/swaps")
+    return None if text is None else text.splitlines()[1:]
+
+
+def _zram_swap(swaps: Optional[List[str]]) -> Optional[int]:
+    """Bytes of the swap devices that are zram, from the lines of /proc/swaps (KiB)."""
+    if swaps is None:
+        return None
+    fields = [line.split() for line in swaps]
+    return 1024 * sum(_number(item[2]) or 0 for item in fields if len(item) > 2 and "zram" in item[0])

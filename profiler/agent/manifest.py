@@ -131,7 +131,7 @@ def build(
             "end_ns": end_ns,
             "pid": pid,
             "user": os.geteuid(),
-            "rusage": ending.usage if ending else None,
+            "rusage": ending.usage if ending and not spec.stand_in else None,  # a stand-in's own says nothing
         },
         "spec": spec.to_dict(),
         "factors": _factors(spec, facts, collectors),

@@ -42,6 +42,8 @@ class RunSpec:
         factors: dotted factor name -> value, as stated by the user.
         environment: variables that the workload gets besides edgeprof's own environment.
         roots: other places for /proc, /sys and /dev (keys ``proc``, ``sys``, ``dev``).
+        stand_in: the command only stands for the workload, which a container engine starts below the run's cgroup:
+            it stays outside, and finds that cgroup's folders by controller, as JSON, in ``EDGEPROF_CGROUP``.
     """
 
     command: List[str]
@@ -59,6 +61,7 @@ class RunSpec:
     factors: Dict[str, Any] = field(default_factory=dict)
     environment: Dict[str, str] = field(default_factory=dict)
     roots: Dict[str, str] = field(default_factory=dict)
+    stand_in: bool = False
 
     def to_dict(self) -> Dict[str, Any]:
         """The spec as plain JSON values, for the manifest."""
@@ -108,6 +111,7 @@ _IS_RIGHT: Dict[str, Callable[[Any], bool]] = {
     "collect": _are_texts,
     "deep": _is_flag,
     "auto": _is_flag,
+    "stand_in": _is_flag,
     "memory_limit": lambda value: value is None or (isinstance(value, int) and _is_number(value)),
     "cpus": lambda value: value is None or _is_number(value),
     "options": lambda value: isinstance(value, dict) and all(isinstance(item, dict) for item in value.values()),

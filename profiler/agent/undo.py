@@ -3,15 +3,20 @@
 import ctypes
 import errno
 import os
+import shutil
 import signal
 import time
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Tuple
 
 from edgeprof.collectors.helper import start_time
 from edgeprof.profiler.agent import journal
+from edgeprof.profiler.agent.undo_container import goes_on, undo_container, undo_volume
+from edgeprof.profiler.agent.undo_storage import undo_file, undo_loop, undo_swap, undo_zram, users_of
 
 _PATIENCE = 2.0
-"""Seconds that a busy tracefs instance or cgroup is given to become free."""
+"""Seconds that a busy tracefs instance, cgroup or file system is given to become free."""
+
+_UMOUNT_NOFOLLOW = 8  # linux/fs.h
 
 
 class Cleaned(NamedTuple):
@@ -59,11 +64,11 @@ def undo_all(entries: Iterable[Dict[str, Any]]) -> Tuple[List[str], List[Tuple[D
     return undone, failed
 
 
-def clean(folder: str, kill: bool = False) -> Cleaned:
+def clean(folder: str, kill: bool = False, below: str = "") -> Cleaned:
     """Undo what interrupted runs left behind.
 
     A run whose edgeprof still lives is left alone.  A workload that outlived its edgeprof goes on outside
-    the run's cgroup, or is killed when ``kill`` is set.
+    the run's cgroup, or is killed when ``kill`` is set.  With ``below``, only runs whose captures lie there.
     """
     undone: List[str] = []
     failed: List[str] = []
@@ -81,18 +86,41 @@ def clean(folder: str, kill: bool = False) -> Cleaned:
         except OSError as error:
             failed.append("cannot read the undo journal {}: {}".format(path, error.strerror or error))
             continue
+        if below and not (saved is not None and _is_below(saved.capture, below)):
+            continue
         if saved is not None and being_captured(saved):
             running.append("{} is being captured by process {}".format(saved.capture, saved.owner))
             continue
         problems: List[Tuple[Dict[str, Any], str]] = []
-        if saved is not None and saved.boot_id == journal.boot_id():  # another boot has undone everything by itself
+        if saved is not None:
+            this_boot = saved.boot_id == journal.boot_id()  # another boot has undone all but what is kept on disk
             entries = [dict(entry, kill=True) if kill else entry for entry in saved.entries]
+            entries = [entry for entry in entries if this_boot or entry["kind"] in (*_KEPT_BY_ENGINE, "file")]
+            alive = _going_on(entries)
+            if alive:
+                running.extend(alive)
+                continue
             done, problems = undo_all(entries)
             undone.extend(done)
             failed.extend(sentence for _, sentence in problems)
         if not problems:
             _unlink(path)
     return Cleaned(undone, failed, running)
+
+
+def _going_on(entries: List[Dict[str, Any]]) -> List[str]:
+    """A sentence for each container that runs undisturbed; its journal, with its volume, is kept for later."""
+    sentences = []
+    for entry in entries:
+        try:
+            sentences.append(goes_on(entry))
+        except (OSError, KeyError, TypeError, ValueError):
+            continue  # the attempt to undo it will tell
+    return [sentence for sentence in sentences if sentence]
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), ""))
 
 
 def _abandoned(name: str) -> bool:
@@ -110,7 +138,8 @@ def _unlink(path: str) -> None:
 
 
 def _describe(entry: Dict[str, Any]) -> str:
-    return "{} {}".format(entry["kind"], entry.get("path") or entry.get("target") or entry.get("pid") or "").strip()
+    names = (entry.get(key) for key in ("path", "target", "pid", "name"))
+    return "{} {}".format(entry["kind"], next(filter(None, names), "")).strip()
 
 
 def _tracefs_instance(entry: Dict[str, Any]) -> str:
@@ -213,11 +242,26 @@ def _write_back(entry: Dict[str, Any]) -> str:
 
 def _mount(entry: Dict[str, Any]) -> str:
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.umount2(os.fsencode(entry["target"]), 0) != 0:
+    deadline = time.monotonic() + _PATIENCE
+    while libc.umount2(os.fsencode(entry["target"]), _UMOUNT_NOFOLLOW) != 0:
         number = ctypes.get_errno()
-        if number not in (errno.EINVAL, errno.ENOENT):  # EINVAL: it is not a mount point (any more)
-            raise OSError(number, os.strerror(number))
+        if number in (errno.EINVAL, errno.ENOENT):  # EINVAL: it is not a mount point (any more)
+            break
+        if number != errno.EBUSY or time.monotonic() > deadline:
+            raise OSError(number, os.strerror(number) + users_of(entry["target"]))
+        time.sleep(0.05)
     return "unmounted {}".format(entry["target"])
+
+
+def _scratch(entry: Dict[str, Any]) -> str:
+    """A folder of edgeprof's own with all that is in it; its name says so."""
+    path = entry["path"]
+    if not os.path.basename(path).startswith(".edgeprof-"):
+        raise ValueError(path)
+    if not os.path.isdir(path):
+        return ""
+    shutil.rmtree(path)
+    return "removed {}".format(path)
 
 
 _HANDLERS: Dict[str, Callable[[Dict[str, Any]], str]] = {
@@ -228,7 +272,15 @@ _HANDLERS: Dict[str, Callable[[Dict[str, Any]], str]] = {
     "workload": _workload,
     "write": _write_back,
     "mount": _mount,
+    "loop": undo_loop,
+    "file": undo_file,
+    "scratch": _scratch,
+    "swap": undo_swap,
+    "zram": undo_zram,
+    "container": undo_container,
+    "volume": undo_volume,
 }
+_KEPT_BY_ENGINE = ("container", "volume")
 
 
 def _write(path: str, text: str) -> None:

@@ -96,3 +96,15 @@ def verdict(run: Run, metrics: pa.Table | None = None) -> dict[str, Any]:
     data = RunData.of(run)
     rows = (metrics if metrics is not None else compute_from(data)).to_pylist()
     return judge(rows, data)
+
+
+def role_account(run: Run) -> dict[str, Any] | None:
+    """What the roles of a run did and who delayed whom; None without roles, or for tables of an unexpected shape."""
+    import pyarrow as pa
+
+    from edgeprof.profiler.analysis.delays import account
+
+    try:
+        return account(RunData.of(run))
+    except (KeyError, ValueError, TypeError, IndexError, pa.ArrowException):
+        return None

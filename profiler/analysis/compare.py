@@ -32,7 +32,7 @@ def compare(runs: Sequence[Run]) -> dict[str, Any]:
         "runs": [_identity(run) for run in runs],
         "metrics": _metric_rows([metrics_of(run) for run in runs]),
         "factors": differing([run.manifest.get("factors") or {} for run in runs]),
-        "host": differing([_comparable(run.manifest.get("host") or {}) for run in runs]),
+        "host": differing([comparable(run.manifest.get("host") or {}) for run in runs]),
         "caution": CAUTION,
     }
 
@@ -76,7 +76,8 @@ def _relative(base: float | None, other: float | None) -> float | None:
     return difference / abs(base)
 
 
-def _comparable(host: Mapping[str, Any]) -> dict[str, Any]:
+def comparable(host: Mapping[str, Any]) -> dict[str, Any]:
+    """Host facts without those that differ without meaning."""
     return {key: value for key, value in host.items() if key not in _NOT_COMPARED}
 
 

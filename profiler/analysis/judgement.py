@@ -7,7 +7,7 @@ explains the largest share of the run's time wins; the others are added as evide
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from edgeprof.profiler.analysis.data import RunData
@@ -46,6 +46,21 @@ def judge(metrics: Iterable[Mapping[str, Any]], data: RunData) -> dict[str, Any]
     evidence = [*best.evidence, *(f"Also {other.bound_by}: {_lower(other.evidence[0])}" for other in others)]
     confidence = _confidence(best, others, symptoms)
     return {"bound_by": best.bound_by, "confidence": confidence, "evidence": evidence, "advice": list(best.advice)}
+
+
+def with_roles(verdict: dict[str, Any], sentences: Sequence[str]) -> dict[str, Any]:
+    """The verdict on a run of several programs: what each role waited for comes first."""
+    if not sentences:
+        return verdict
+    advice = [
+        "Leave the role that used most of what others waited for out, or limit it (fewer threads, a lower rate), and"
+        " run again: the difference is the proof."
+    ]
+    evidence = [f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences]
+    if verdict["bound_by"] != "unknown":
+        evidence += verdict["evidence"]
+        advice += verdict["advice"]
+    return {**verdict, "evidence": evidence, "advice": advice}
 
 
 def _confidence(best: Finding, others: list[Finding], seen: Symptoms) -> str:

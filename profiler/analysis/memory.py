@@ -64,9 +64,11 @@ def _faults(data: RunData, major: bool) -> Value:
 
 def _cgroup_faults(data: RunData, major: bool) -> float | None:
     table = data.table("cgroup")
-    if table is None or not (has_column(table, "stat_pgfault") and has_column(table, "stat_pgmajfault")):
+    # cgroup v1 counts cgroups inside the run's, such as a container's, in total_* alone
+    prefix = "stat_total_" if table is not None and has_column(table, "stat_total_pgfault") else "stat_"
+    if table is None or not (has_column(table, prefix + "pgfault") and has_column(table, prefix + "pgmajfault")):
         return None
-    every, majors = growth(table, "stat_pgfault"), growth(table, "stat_pgmajfault")
+    every, majors = growth(table, prefix + "pgfault"), growth(table, prefix + "pgmajfault")
     if every is None or majors is None:
         return None
     return majors[0] if major else max(every[0] - majors[0], 0.0)

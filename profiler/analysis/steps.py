@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from edgeprof.profiler.analysis.data import NS, Floats, RunData, Value, floats, missing, percentile, seconds, times
-from edgeprof.profiler.analysis.timeline import LOAD, main_phases, named, no_phases, overlap
+from edgeprof.profiler.analysis.timeline import LOAD, VALIDATE, main_phases, named, no_phases, overlap
 
 
 def step_table(data: RunData) -> pa.Table | None:
@@ -34,17 +34,29 @@ def steps(data: RunData) -> Value:
 
 
 def throughput(data: RunData) -> Value:
-    """Samples of all steps / (end of the last step - start of the first one); warm-up included."""
+    """Samples of all steps / (end of the last step - start of the first one, less phase ``validate``)."""
     table = step_table(data)
     if table is None:
         return missing(no_steps(data))
     samples = total_samples(table)
     if samples is None:
         return missing("the steps do not say how many samples they had; call edgeprof.step(samples=...)")
-    span = float(times(table, "end_ns").max() - times(table, "start_ns").min()) * NS
+    start, end = times(table, "start_ns").min(), times(table, "end_ns").max()
+    validated = _validated(data, int(start), int(end))
+    span = float(end - start) * NS - validated
     if span <= 0:
         return missing("the steps took no time that the clock could tell")
-    return Value(samples / span, f"{samples:g} samples in {span:.6g} s of {table.num_rows} steps, warm-up included")
+    how = f"{samples:g} samples in {span:.6g} s of {table.num_rows} steps, a program's own warm-up steps included"
+    return Value(samples / span, how + (f", {validated:.6g} s of validation left out" if validated else ""))
+
+
+def _validated(data: RunData, start: int, end: int) -> float:
+    """Seconds between two moments that the main process spent in its phase ``validate``."""
+    phases = main_phases(data)
+    if phases is None:
+        return 0.0
+    begin, until = named(phases, VALIDATE)
+    return float(overlap(begin, until, np.array([start]), np.array([end]))[0]) * NS
 
 
 def total_samples(table: pa.Table) -> float | None:
@@ -84,6 +96,16 @@ def step_time_p99(data: RunData) -> Value:
 def step_time_max(data: RunData) -> Value:
     """Time of the longest step."""
     return _step_percentile(data, 100)
+
+
+def tail_ratio(data: RunData) -> Value:
+    """99th percentile of the time of a step / its median."""
+    middle, tail = step_time_p50(data), step_time_p99(data)
+    if middle.value is None or tail.value is None:
+        return missing(tail.reason or no_steps(data))
+    if middle.value <= 0:
+        return missing("the median step took no time that the clock could tell")
+    return Value(tail.value / middle.value, f"{tail.value:.6g} s / {middle.value:.6g} s")
 
 
 def data_stall(data: RunData) -> Value:

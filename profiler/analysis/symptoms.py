@@ -197,6 +197,7 @@ def _mean_use(table: pa.Table) -> float | None:
 def _refaulted(data: RunData) -> float | None:
     """Bytes of file pages that came back soon after they were evicted (workingset_refault_file)."""
     for name, column in (
+        ("cgroup", "stat_total_workingset_refault_file"),
         ("cgroup", "stat_workingset_refault_file"),
         ("cgroup", "stat_workingset_refault"),
         ("system", "vmstat_workingset_refault_file"),

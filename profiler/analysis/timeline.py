@@ -13,6 +13,8 @@ from edgeprof.profiler.analysis.data import NS, Floats, Ints, RunData, equals, t
 
 LOAD = "load"
 """The phase in which a program waits for its next batch."""
+VALIDATE = "validate"
+"""The phase in which a training looks at how good the model is, between two epochs."""
 
 
 @dataclass(frozen=True)

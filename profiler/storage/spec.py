@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeprof.profiler.storage.changes import Changes
 
 FILE_SYSTEMS = ("ext4", "xfs", "btrfs", "f2fs")
 CACHES = ("as-is", "cold", "warm")
@@ -48,6 +51,7 @@ class Place:
         device: kernel name of the disk under the data, such as ``sda`` or ``loop3``; empty: not known.
         factors: factors that the preparation fixed, by dotted names.
         facts: what was found and done, for the manifest.
+        changes: the undo journal of the preparation; None: nothing was to be changed.
     """
 
     folder: Path | None = None
@@ -55,3 +59,4 @@ class Place:
     device: str = ""
     factors: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    changes: Changes | None = None

@@ -9,6 +9,9 @@ import pytest
 
 from edgeprof.profiler.agent.undo import clean
 from tests.helpers import Places
+from tests.integration.docker_daemon import docker_host
+
+__all__ = ["docker_host"]
 
 
 @pytest.fixture

@@ -216,7 +216,7 @@ class TestRuns:
 class TestShow:
     def test_json_has_the_fixed_shape(self, edgeprof: Call) -> None:
         content = edgeprof("show", "abc123", "--json").json
-        assert list(content) == ["run", "factors", "metrics", "phases", "collectors", "overhead", "verdict"]
+        assert list(content) == ["run", "factors", "metrics", "phases", "collectors", "overhead", "verdict", "roles"]
         assert {name: item["value"] for name, item in content["metrics"].items()} == pytest.approx(EXPECTED)
         assert all(set(item) == {"value", "unit", "reason"} for item in content["metrics"].values())
         assert [phase["name"] for phase in content["phases"]] == ["load", "forward"]

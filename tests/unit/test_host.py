@@ -90,9 +90,10 @@ def test_the_storage_of_the_working_folder_is_its_disks(roots: Roots) -> None:
         "file_system": "xfs",
         "device": "nvme0n1",
         "scheduler": "mq-deadline",
-        "read_ahead_kb": 128,
-        "cache_state": None,
+        "read_ahead": 128 << 10,
+        "cache": None,
         "memory_limit": 1 << 30,
+        "zram": 1024,
     }
 
 

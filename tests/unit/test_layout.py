@@ -15,7 +15,7 @@ IMPORTS = project_imports(MODULES)
 
 BELOW = {
     "collectors": {"collectors"},
-    "workloads": {"workloads"},
+    "workloads": {"workloads", "collectors"},  # the recorder only
     "profiler": {"profiler", "collectors", "workloads"},
     "dashboards": {"dashboards", "profiler", "collectors", "workloads"},
     "kmodule": {"kmodule", "profiler", "collectors"},

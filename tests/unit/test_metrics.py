@@ -32,6 +32,10 @@ NAMES = [
     "step_time_p90",
     "step_time_p99",
     "step_time_max",
+    "tail_ratio",
+    "deadline_misses",
+    "deadline_miss_share",
+    "first_inference_time",
     "data_stall",
     "phase_coverage",
     "app_read_bytes",
@@ -94,6 +98,10 @@ EXPECTED = {
     "step_time_p90": 2.7,  # 1, 2, 2, 3: 0.7 of the way from the third to the fourth
     "step_time_p99": 2.97,
     "step_time_max": 3.0,
+    "tail_ratio": 2.97 / 2,
+    "deadline_misses": None,  # it serves no requests
+    "deadline_miss_share": None,
+    "first_inference_time": None,
     "data_stall": 2 / 8,
     "phase_coverage": 8 / 10,
     "app_read_bytes": 8000 + 3000,
@@ -134,7 +142,8 @@ EXPECTED = {
 def test_every_metric_of_the_tiny_run_is_as_computed_by_hand() -> None:
     found = metrics(tiny_run.data())
     assert {name: row["value"] for name, row in found.items()} == pytest.approx(EXPECTED)
-    assert all(row["reason"] is None and row["how"] for row in found.values())
+    assert all(row["reason"] is None and row["how"] for row in found.values() if row["value"] is not None)
+    assert all(row["reason"] for row in found.values() if row["value"] is None)
 
 
 def test_names_are_the_fixed_list_in_registry_and_table() -> None:
@@ -481,3 +490,61 @@ def test_a_million_requests_take_no_loop_in_python() -> None:
     data = tiny_run.data(tables={"block_io": schema.table("block_io", columns)})
     assert value("block_sequential_share", data) == pytest.approx((count - 1) / count)
     assert value("block_read_latency_p99", data) == pytest.approx(3e-6)
+
+
+class TestRequests:
+    @staticmethod
+    def marks(*rows: tuple[str, float, int]) -> pa.Table:
+        """Marks: name, value, process."""
+        names, values, pids = zip(*rows, strict=True)
+        return schema.table("marks", {"time_ns": at(*([1] * len(rows))), "name": names, "value": values, "pid": pids})
+
+    def test_steps_beyond_the_deadline_are_missed(self) -> None:
+        data = tiny_run.data(tables={"marks": self.marks(("deadline", 2.0, tiny_run.MAIN))})
+        assert value("deadline_misses", data) == 1  # 1, 2, 2 and 3 s
+        assert value("deadline_miss_share", data) == 1 / 4
+
+    def test_unanswered_requests_are_missed(self) -> None:
+        marks = self.marks(("deadline", 1.5, tiny_run.MAIN), ("unanswered", 6, tiny_run.MAIN), ("loss", 9, 1))
+        found = metrics(tiny_run.data(tables={"marks": marks}))
+        assert found["deadline_misses"]["value"] == 3 + 6
+        assert found["deadline_misses"]["how"] == "3 late of 4 answered, 6 not answered"
+        assert found["deadline_miss_share"]["value"] == 9 / 10
+
+    def test_each_process_has_a_deadline_of_its_own(self) -> None:
+        columns = {"step": [0, 0, 0], "start_ns": at(1, 1, 1), "end_ns": at(2, 3, 9), "pid": [1, 2, 3]}
+        data = tiny_run.data(
+            tables={
+                "steps": schema.table("steps", {**columns, "samples": [1.0] * 3}),
+                "marks": self.marks(("deadline", 0.5, 1), ("deadline", 5.0, 2)),
+            }
+        )
+        assert value("deadline_misses", data) == 1
+        assert value("deadline_miss_share", data) == 1 / 2  # process 3 has none
+
+    def test_a_process_that_answered_nothing_has_no_share(self) -> None:
+        found = metrics(tiny_run.data(tables={"marks": self.marks(("deadline", 2.0, tiny_run.WORKER))}))
+        assert found["deadline_misses"]["value"] is None
+        assert found["deadline_misses"]["reason"]
+
+    @staticmethod
+    def first(*rows: tuple[float, float, str]) -> pa.Table:
+        """Phases of the main process."""
+        starts, ends, names = zip(*rows, strict=True)
+        columns = {"start_ns": at(*starts), "end_ns": at(*ends), "name": names, "main": [True] * len(rows)}
+        return schema.table("phases", {**columns, "pid": [tiny_run.MAIN] * len(rows), "depth": [0] * len(rows)})
+
+    def test_the_first_answer_counts_from_the_start_of_the_process(self) -> None:
+        rows = [(0.25, 0.5, "startup"), (0.5, 3.0, "first-inference"), (0.5, 1.0, "import")]
+        data = tiny_run.data(tables={"phases": self.first(*rows)})
+        assert value("first_inference_time", data) == pytest.approx(2.75)
+
+    def test_without_a_startup_it_counts_from_the_exec(self) -> None:
+        data = tiny_run.data(tables={"phases": self.first((0.5, 3.0, "first-inference"))})
+        assert value("first_inference_time", data) == pytest.approx(3.0)
+
+    def test_validation_between_steps_is_not_in_the_throughput(self) -> None:
+        rows = [(0.0, 0.5, "validate"), (4.0, 5.0, "validate"), (8.5, 9.5, "validate")]
+        found = metrics(tiny_run.data(tables={"phases": self.first(*rows)}))["throughput"]
+        assert found["value"] == pytest.approx(32 / (8 - 1 - 0.5))
+        assert "1.5 s of validation left out" in found["how"]

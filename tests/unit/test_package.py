@@ -14,7 +14,7 @@ import pytest
 
 from tests.source_tree import FOLDERS, ROOT, project_imports, project_modules
 
-NOT_PYTHON = (".json", ".css", ".js", ".html", "py.typed")
+NOT_PYTHON = (".json", ".css", ".js", ".html", ".yaml", "py.typed")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_every_imported_package_is_declared(distributions: tuple[Path, Path]) ->
         if not item.typing_only
     }
     foreign = {name for name in imported - ours if not name.startswith("_edgeprof")}
-    named_otherwise = {"PIL": "pillow", "pynvml": "nvidia-ml-py", "sklearn": "scikit-learn"}
+    named_otherwise = {"PIL": "pillow", "pynvml": "nvidia-ml-py", "sklearn": "scikit-learn", "yaml": "pyyaml"}
     assert {named_otherwise.get(name, name) for name in foreign} - declared == set()
 
 

@@ -103,6 +103,8 @@ def test_a_process_is_put_together_from_its_files() -> None:
         "pss_anon": 116 * 1024,
         "pss_file": 245 * 1024,
         "swap": 8 * 1024,
+        "role": None,
+        "inner_pid": None,
     }
 
 

@@ -70,6 +70,15 @@ def test_phases_steps_and_marks(tmp_path: Path, python: str) -> None:
     assert second["start_ns"] == first["end_ns"]
 
 
+def test_a_step_may_begin_before_the_one_before_it_ended(tmp_path: Path) -> None:
+    program = "t = time.monotonic_ns()\nr.step(samples=1, start_ns=t)\nr.step(start_ns=t - 5)\nr.mark('t', t % 1e9)\n"
+    parsed = record(tmp_path, program)
+    first, second = parsed.tables["steps"].to_pylist()
+    (moment,) = parsed.tables["marks"]["value"].to_pylist()
+    assert (first["start_ns"] % 10**9, second["start_ns"]) == (moment, first["start_ns"] - 5)
+    assert second["end_ns"] >= first["end_ns"] >= first["start_ns"]
+
+
 def test_outside_a_run_nothing_happens(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "EDGEPROF_PHASES"}
     program = (

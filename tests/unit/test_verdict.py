@@ -9,7 +9,7 @@ import pytest
 
 from edgeprof.collectors import schema
 from edgeprof.profiler.analysis.data import RunData
-from edgeprof.profiler.analysis.judgement import judge
+from edgeprof.profiler.analysis.judgement import judge, with_roles
 from tests import tiny_run
 from tests.tiny_run import MAIN, WORKER, at
 
@@ -167,3 +167,14 @@ def test_of_the_tiny_run() -> None:
     verdict = judge(compute_from(data).to_pylist(), data)
     assert verdict["bound_by"] == "input"
     assert "25%" in verdict["evidence"][0]
+
+
+def test_a_run_of_roles_is_told_by_what_they_waited_for() -> None:
+    unknown = {"bound_by": "unknown", "confidence": "low", "evidence": ["?"], "advice": ["run it with --auto"]}
+    told = with_roles(unknown, ["camera missed 2 of 9 deadlines", "map kept all its deadlines"])
+    assert told["evidence"] == ["Camera missed 2 of 9 deadlines.", "Map kept all its deadlines."]
+    assert len(told["advice"]) == 1
+    memory = {"bound_by": "memory", "confidence": "high", "evidence": ["Swapped."], "advice": ["Add memory."]}
+    told = with_roles(memory, ["camera missed 2 of 9 deadlines"])
+    assert (told["evidence"][-1], told["advice"][-1]) == ("Swapped.", "Add memory.")
+    assert with_roles(memory, []) == memory

@@ -1,0 +1,133 @@
+"""What ``edgeprof matrix run`` shows: a bar on a terminal, a line for each run elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import click
+
+from edgeprof.cli.output import plain
+from edgeprof.profiler.units import human
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from edgeprof.profiler.matrix.plan import Cell
+    from edgeprof.profiler.matrix.state import Ended
+
+_REFRESH = 0.5
+
+
+class Lines:
+    """Plain lines on standard error, for pipes, logs and CI."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._done = self._total = 0
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        return
+
+    def say(self, line: str) -> None:
+        """A sentence."""
+        if not self._quiet:
+            click.echo(f"edgeprof: {plain(line)}", err=True)
+
+    def begin(self, cell: Cell, repeat: int, done: int, total: int, left: float) -> None:
+        """A run begins."""
+        self._done, self._total = done, total
+        self.say(f"[{done + 1}/{total}] {label(cell, repeat)}; about {human(left, 's')} left")
+
+    def tick(self, seconds: float) -> None:
+        """Nothing is said while it goes on."""
+
+    def end(self, cell: Cell, repeat: int, end: Ended) -> None:
+        """It has ended."""
+        if end.failed:
+            self.say(f"[{self._done + 1}/{self._total}] failed after {human(end.seconds, 's')}: {end.failed}")
+
+
+class Bar(Lines):
+    """A bar that stays at the bottom of the terminal.
+
+    It is drawn from the waiting loop, not from a thread of its own: starting a process from one thread is safe.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._drawn = 0.0
+        self._left = 0.0
+        self._progress = _bar()
+        self._task = self._progress.add_task("", total=None, cell="", rest="")
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def say(self, line: str) -> None:
+        """A sentence above the bar."""
+        from rich.text import Text
+
+        self._progress.console.print(Text(f"edgeprof: {plain(line)}"), soft_wrap=True)
+
+    def begin(self, cell: Cell, repeat: int, done: int, total: int, left: float) -> None:
+        """A run begins."""
+        self._done, self._total, self._left = done, total, left
+        self._progress.update(self._task, completed=done, total=total, cell=label(cell, repeat), rest=_rest(left))
+        self._draw()
+
+    def tick(self, seconds: float) -> None:
+        """Draw it anew, twice a second at most: drawing is work on the machine that is measured."""
+        if time.monotonic() - self._drawn >= _REFRESH:
+            self._progress.update(self._task, rest=_rest(max(0.0, self._left - seconds)))
+            self._draw()
+
+    def end(self, cell: Cell, repeat: int, end: Ended) -> None:
+        """It has ended."""
+        if end.failed:
+            self.say(f"failed after {human(end.seconds, 's')}: {label(cell, repeat)}: {end.failed}")
+        if not end.interrupted:
+            self._progress.update(self._task, completed=self._done + 1)
+        self._draw()
+
+    def _draw(self) -> None:
+        self._drawn = time.monotonic()
+        self._progress.refresh()
+
+
+def _bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    return Progress(
+        BarColumn(24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rest]}", markup=False),
+        TextColumn("{task.fields[cell]}", markup=False, style="dim"),
+        console=console,
+        auto_refresh=False,
+    )
+
+
+def _rest(seconds: float) -> str:
+    return f"{human(round(seconds), 's')} left"
+
+
+def label(cell: Cell, repeat: int) -> str:
+    """A run in one line."""
+    return plain(f"{cell.label()} #{repeat}")
+
+
+def watch(quiet: bool) -> Lines:
+    """What suits the place that standard error goes to."""
+    return Bar() if sys.stderr.isatty() and not quiet else Lines(quiet)

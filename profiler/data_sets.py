@@ -1,0 +1,39 @@
+"""Has data sets made by a process of its own, so that edgeprof itself stays as small as its manifests say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from edgeprof.profiler.errors import EdgeprofError
+from edgeprof.workloads.data.spec import DataSpec
+
+
+def made(spec: DataSpec, folder: Path, say: Callable[[str], None]) -> Path:
+    """Make a data set in ``folder`` unless it is there; returns its path.  Raises EdgeprofError."""
+    command = [sys.executable, "-m", "edgeprof.workloads.data", json.dumps(asdict(spec)), str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    last = ""
+    try:
+        for line in process.stderr:
+            if last:
+                say(last)
+            last = line.strip()
+        output = process.stdout.read()
+    finally:
+        process.stdout.close()
+        process.stderr.close()
+        code = process.wait()
+    if code == 0:
+        if last:
+            say(last)
+        return Path(output.rstrip("\n"))
+    if code == 130:
+        raise KeyboardInterrupt
+    raise EdgeprofError(last or f"the data set could not be made: its maker ended with code {code}")

@@ -1,0 +1,232 @@
+"""Kernels for guests: the distribution's, unpacked into a cache folder and never installed, or one that is given."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeprof.profiler.guest.errors import NoGuest
+
+_DEBIAN = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+CLOUD, GENERIC = f"linux-image-cloud-{_DEBIAN}", f"linux-image-{_DEBIAN}"
+"""Debian's packages that depend on the newest kernel for virtual machines (small; no 9p), and for all machines."""
+
+_PATTERNS = {
+    CLOUD: re.compile(rf"linux-image-\d[\w.+]*-\d+-cloud-{_DEBIAN}"),
+    GENERIC: re.compile(rf"linux-image-\d[\w.+]*-\d+-{_DEBIAN}"),
+}
+_FETCH_SECONDS = 180
+
+
+def cache_folder() -> Path:
+    """Downloads, unpacked kernels and what was found out about them; may be deleted at any time.
+
+    ``EDGEPROF_GUEST_CACHE`` overrides it.
+    """
+    chosen = os.environ.get("EDGEPROF_GUEST_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeprof" / "guest"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel that can be booted.
+
+    Attributes:
+        image: bzImage (x86) or Image (arm64).
+        tree: the folder that holds ``lib/modules/VERSION``; None: no modules are known, all it needs is built in.
+        version: as ``uname -r`` gives it; empty: not known.
+    """
+
+    image: Path
+    tree: Path | None
+    version: str
+
+    def has(self, name: str) -> bool:
+        """Whether a module is there or built in; without a tree that is taken for granted."""
+        return self.tree is None or _plain(name) in self._files() or _plain(name) in self._built_in()
+
+    def modules(self, names: Iterable[str]) -> list[Path]:
+        """Files of the named modules and all they need, in the order in which they load.
+
+        Raises:
+            NoGuest: the kernel has no such module.
+        """
+        if self.tree is None:
+            return []
+        files, built_in = self._files(), self._built_in()
+        ordered: list[Path] = []
+
+        def add(name: str) -> None:
+            if name in built_in:
+                return
+            if name not in files:
+                raise NoGuest(f"the kernel {self.version} has no module {name}")
+            needs = re.search(rb"\0depends=([^\0]*)\0", module_content(files[name]))  # of the section .modinfo
+            for other in needs[1].decode().split(",") if needs and needs[1] else ():
+                add(_plain(other))
+            if files[name] not in ordered:
+                ordered.append(files[name])
+
+        for name in names:
+            add(_plain(name))
+        return ordered
+
+    def _folder(self) -> Path:
+        assert self.tree is not None
+        return self.tree / "lib" / "modules" / self.version
+
+    def _files(self) -> dict[str, Path]:
+        return {_plain(path.name.partition(".ko")[0]): path for path in self._folder().rglob("*.ko*")}
+
+    def _built_in(self) -> set[str]:
+        try:
+            listed = (self._folder() / "modules.builtin").read_text()
+        except OSError:
+            return set()
+        return {_plain(Path(line).stem) for line in listed.split()}
+
+
+def _plain(module: str) -> str:
+    return module.replace("-", "_")
+
+
+def module_content(path: Path) -> bytes:
+    """A module's bytes, unpacked."""
+    content = path.read_bytes()
+    if path.suffix == ".xz":
+        return lzma.decompress(content)
+    if path.suffix == ".gz":
+        return gzip.decompress(content)
+    if path.suffix == ".zst":
+        import io
+
+        import pyarrow as pa
+
+        with pa.CompressedInputStream(pa.PythonFile(io.BytesIO(content)), "zstd") as stream:
+            return bytes(stream.read())
+    return content
+
+
+def distribution_kernel(cache: Path | None = None, package: str = CLOUD) -> Kernel:
+    """The newest kernel of this machine's distribution: from the cache, by apt on Debian, else the installed one.
+
+    Args:
+        cache: where kernels are unpacked; None: `cache_folder`.
+        package: `CLOUD` or `GENERIC`.
+
+    Raises:
+        NoGuest: there is none to be had.
+    """
+    cache = cache or cache_folder()
+    cache.mkdir(parents=True, exist_ok=True)
+    cached = [path.name for path in cache.glob("linux-image-*") if path.is_dir() and _is(path.name, package)]
+    name = max(cached, key=_by_number, default="")
+    if not name:
+        try:
+            name = _newest_package(package)
+            _unpack(name, cache)
+        except NoGuest:
+            installed = _installed_kernel()
+            if installed is None:
+                raise
+            return installed
+    version = name.removeprefix("linux-image-")
+    return Kernel(cache / name / "boot" / f"vmlinuz-{version}", cache / name, version)
+
+
+def given_kernel(image: Path) -> Kernel:
+    """A kernel image, with the modules of its version where they lie beside it or are installed here.
+
+    Raises:
+        NoGuest: there is no such file.
+    """
+    if not image.is_file():
+        raise NoGuest(f"there is no kernel image {image}; name a file such as /boot/vmlinuz-{os.uname().release}")
+    version = _version_of(image)
+    for tree in (image.resolve().parent.parent, Path("/")):
+        if version and (tree / "lib" / "modules" / version).is_dir():
+            return Kernel(image.resolve(), tree, version)
+    return Kernel(image.resolve(), None, version)
+
+
+def _version_of(image: Path) -> str:
+    """From the file's name, else from the header of a bzImage (Documentation/arch/x86/boot.rst: kernel_version)."""
+    named = re.fullmatch(r"(?:vmlinuz|vmlinux|bzImage|Image)-(\S+)", image.resolve().name)
+    if named:
+        return named[1]
+    with image.open("rb") as file:
+        head = file.read(0x210)
+        if head[0x202:0x206] != b"HdrS":
+            return ""
+        file.seek(int.from_bytes(head[0x20E:0x210], "little") + 0x200)
+        words = file.read(256).split(b"\0")[0].split()
+    return words[0].decode("ascii", "replace") if words else ""
+
+
+def _installed_kernel() -> Kernel | None:
+    found = [
+        path for path in Path("/boot").glob("vmlinuz-*") if Path("/lib/modules", path.name.partition("-")[2]).is_dir()
+    ]
+    if not found:
+        return None
+    image = max(found, key=lambda path: _by_number(path.name))
+    return Kernel(image, Path("/"), image.name.partition("-")[2])
+
+
+def _is(name: str, package: str) -> bool:
+    pattern = _PATTERNS.get(package)
+    return pattern is not None and pattern.fullmatch(name) is not None
+
+
+def _by_number(name: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", name)]
+
+
+def _newest_package(package: str) -> str:
+    if shutil.which("apt-cache") is None:
+        raise NoGuest("no apt here to fetch a guest's kernel: give one with --vm-kernel")
+    answer = subprocess.run(
+        ["apt-cache", "depends", package], capture_output=True, text=True, timeout=_FETCH_SECONDS, check=False
+    )
+    found = re.search(r"Depends: (linux-image-[\w.+-]+)", answer.stdout)
+    if found is None:
+        raise NoGuest(f"apt knows no {package}: run apt-get update, or give a guest's kernel with --vm-kernel")
+    return found[1]
+
+
+def _unpack(name: str, cache: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=cache) as place:
+        folder = Path(place)
+        folder.chmod(0o755)  # apt's own user writes here
+        try:
+            fetched = subprocess.run(
+                ["apt-get", "download", name],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                timeout=_FETCH_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise NoGuest(f"apt-get did not download {name} within {_FETCH_SECONDS} s: try again") from None
+        files = list(folder.glob("*.deb"))
+        if fetched.returncode or not files:
+            last = (fetched.stderr.strip().splitlines() or ["it gave no reason"])[-1]
+            raise NoGuest(f"apt-get could not download {name} ({last}): run apt-get update, or give a --vm-kernel")
+        subprocess.run(["dpkg", "-x", files[0], folder / "tree"], check=True)
+        try:
+            (folder / "tree").rename(cache / name)
+        except OSError:  # another edgeprof was faster
+            if not (cache / name).is_dir():
+                raise

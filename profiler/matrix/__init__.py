@@ -1,0 +1,1 @@
+"""Studies: a matrix of cells, run as whole processes in random order."""
