@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeprof.profiler import model_files
 from edgeprof.profiler.agent import manifest
 from edgeprof.profiler.agent.spec import CaptureError, RunSpec
 from edgeprof.profiler.data_sets import made
 from edgeprof.profiler.errors import EdgeprofError
 from edgeprof.profiler.isolation.environment import launched
+from edgeprof.profiler.isolation.launch import Launch
 from edgeprof.profiler.isolation.spec import IsolationSpec
 from edgeprof.profiler.storage.folders import data_folder
 from edgeprof.profiler.storage.prepare import prepared, tuned
@@ -73,16 +75,24 @@ def perform(experiment: Experiment, say: Say, version: str) -> Outcome:
         with tuned(experiment.storage, place, launch.data or data, say, run.memory_limit):
             launch.run.factors.update({**place.factors, **experiment.run.factors})
             outcome = _capture(launch.run, say, version)
-        launch.after(Path(outcome.path))
+        try:
+            launch.after(Path(outcome.path))
+        finally:
+            outcome = _with_setup(outcome, run.command, place, launch, data)
+    return outcome
+
+
+def _with_setup(outcome: Outcome, command: list[str], place: Place, launch: Launch, data: Path | None) -> Outcome:
+    """The manifest completed by what was prepared, and by the command as it is inside what isolates it."""
     notes = launch.facts.pop("notes", [])
     setup = {"storage": place.facts, "isolation": launch.facts, "data": str(data) if data else None}
-    if any(setup.values()):
-        content = dict(outcome.manifest, setup=setup)
-        content["run"] = dict(content["run"], command=run.command)
-        content["notes"] = [*content["notes"], *notes]
-        manifest.write_json(outcome.path, manifest.FINAL, content)
-        outcome = outcome._replace(manifest=content)
-    return outcome
+    if not any(setup.values()):
+        return outcome
+    content = dict(outcome.manifest, setup=setup)
+    content["run"] = dict(content["run"], command=command)
+    content["notes"] = [*content["notes"], *notes]
+    manifest.write_json(outcome.path, manifest.FINAL, content)
+    return outcome._replace(manifest=content)
 
 
 def _need(experiment: Experiment) -> int:
@@ -123,6 +133,7 @@ def _run(experiment: Experiment, place: Place, data: Path | None, say: Say) -> R
         # A checkpoint belongs on the storage that is under study.
         checkpoint = str(place.folder / "checkpoint") if place.folder else experiment.workload.checkpoint
         workload = replace(experiment.workload, data=str(data or ""), checkpoint=checkpoint)
+        model_files.made(workload)
         command = [sys.executable, "-m", "edgeprof.workloads", workload.to_json()]
         known = {
             **workload.factors(),

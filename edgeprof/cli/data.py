@@ -36,9 +36,7 @@ def command() -> None:
     help="Where data sets are kept.  [default: $EDGEPROF_DATA_CACHE, else ~/.cache/edgeprof/data]",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but the path and errors.")
-def make(
-    kind: str, data_format: str, size: int, side: int | None, seed: int, folder: Path | None, quiet: bool
-) -> None:
+def make(kind: str, data_format: str, size: int, side: int | None, seed: int, folder: Path | None, quiet: bool) -> None:
     """Make a data set of KIND and print its path; a complete one that is there already is taken."""
     from edgeprof.profiler.storage.folders import data_folder
     from edgeprof.workloads.data.make import make as make_data_set

@@ -33,7 +33,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "runs": CommandEntry("edgeprof.cli.runs", "List the runs of a folder."),
     "show": CommandEntry("edgeprof.cli.show", "Print a run: verdict, figures, phases, what was not captured."),
     "matrix": CommandEntry("edgeprof.cli.matrix", "Run a study over a matrix of options, from one YAML file."),
-    "compare": CommandEntry("edgeprof.cli.compare", "Print how runs, or groups of runs, differ from the first of them."),
+    "compare": CommandEntry("edgeprof.cli.compare", "Print how runs, or groups of them, differ from the first."),
     "query": CommandEntry("edgeprof.cli.query", "Run SQL over the tables of all runs of a folder."),
     "export": CommandEntry("edgeprof.cli.export", "Write a run in another tool's format."),
     "ingest": CommandEntry("edgeprof.cli.ingest", "Make a run's tables and metrics from what was captured."),

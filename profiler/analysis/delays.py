@@ -163,7 +163,9 @@ def sentences(told: Sequence[RoleFigures], found: Sequence[Delay]) -> list[str]:
                 waited = sum(delay.seconds for delay in behind)
                 parts.append(f"{waited:.3g} s for {what} (used meanwhile by {names})")
         if item.misses:
-            head = f"{item.role} missed {item.misses} of {round(item.misses / (item.miss_share or 1))} deadlines of {1e3 * (item.deadline or 0):.3g} ms"
+            requests = round(item.misses / (item.miss_share or 1))
+            deadline = f"{1e3 * (item.deadline or 0):.3g} ms"
+            head = f"{item.role} missed {item.misses} of {requests} deadlines of {deadline}"
             lines.append(f"{head}; while late it waited {' and '.join(parts) or 'for nothing that the kernel counts'}")
         elif parts:
             kept = "kept all its deadlines" if item.misses == 0 else "has no deadline"

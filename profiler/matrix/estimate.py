@@ -10,7 +10,7 @@ from typing import Any
 from edgeprof.profiler.matrix.axes import DEFAULT
 from edgeprof.profiler.matrix.state import Ended, Progress
 
-ASSUMED_SECONDS = {"bare": 30.0, "container": 40.0, "vm": 180.0}
+ASSUMED_SECONDS = {"bare": 30.0, "container": 40.0, "vm": 90.0}
 """For a first run, by isolation, besides the ``duration`` that it is given."""
 ASSUMED_BYTES = 8 << 20
 """That a first run keeps."""

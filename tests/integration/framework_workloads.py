@@ -28,7 +28,7 @@ from edgeprof.workloads.spec import WorkloadSpec
 
 STEPS = 4
 INT8 = {
-    "onnxruntime": ("resnet18", "mobilenetv2", "trajectory-lstm", "vit-tiny", "distilbert"),
+    "onnxruntime": ("resnet18", "trajectory-lstm", "distilbert"),
     "litert": ("resnet18", "mobilenetv2", "trajectory-lstm", "trajectory-gru", "text-lstm", "vit-tiny"),
 }
 HALF = ("resnet18", "trajectory-gru")

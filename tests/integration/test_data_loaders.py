@@ -232,6 +232,10 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for number in range(6):
         (own / "cat").mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 30), (number, 0, 0)).save(own / "cat" / f"{number}.png")
+    shutil.copytree(own, folder / "sound")
+    for number in range(4):
+        (folder / "sound/dog").mkdir(exist_ok=True)
+        Image.new("RGB", (30, 50)).save(folder / "sound/dog" / f"{number}.webp")
     content = (own / "cat/1.png").read_bytes()
     (own / "cat/1.png").write_bytes(content[: len(content) // 2])
     return {**paths, "own": own}
@@ -282,7 +286,16 @@ def test_damage_is_named_through_tensorflow(through_tensorflow: Path, name: str)
     assert "\n" not in sentence
 
 
-@pytest.mark.parametrize("data_format", set(FORMATS) - {"folder"})
+@needs_torch
+def test_own_images_of_other_formats_and_sizes_are_read(damaged: dict[str, Path], through_tensorflow: Path) -> None:
+    dataset = describe(damaged["own"].parent / "sound")
+    found = through_torch(IN_ORDER, dataset, size=(32, 48))
+    assert found["label"].tolist() == [0, 0, 0, 0, 0, 0, 1, 1]
+    assert found["image"][:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 0, 0]
+    assert json.loads((through_tensorflow / "sentences.json").read_text())["sound"] == "no error"
+
+
+@pytest.mark.parametrize("data_format", sorted(set(FORMATS) - {"folder"}))
 def test_a_cut_file_is_noticed_before_anything_is_read(tmp_path: Path, data_format: str) -> None:
     path = make(DataSpec("text", data_format, 50_000), tmp_path, lambda line: None)
     dataset = describe(path)

@@ -127,7 +127,7 @@ def test_a_matrix_runs_to_its_end_once(places: Places) -> None:
 
 @pytest.mark.root
 def test_a_killed_matrix_goes_on_where_it_was(places: Places) -> None:
-    matrix = Matrix(places, "sleep 1", more="repeats: 2")
+    matrix = Matrix(places, "sleep 0.5", more="repeats: 2")
     process = matrix.start()
     wait_until(lambda: len(matrix.executed()) == 2, "the second run")
     process.kill()
@@ -246,7 +246,7 @@ def test_limits_stop_it_and_say_what_is_left(places: Places) -> None:
 
 
 def test_a_second_one_at_once_is_refused(places: Places) -> None:
-    matrix = Matrix(places, "sleep 3", "[a]", "repeats: 1")
+    matrix = Matrix(places, "sleep 2", "[a]", "repeats: 1")
     first = matrix.start()
     wait_until(lambda: matrix.executed(), "the first run")
     second = matrix.call()

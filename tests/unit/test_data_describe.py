@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from PIL import Image
 
 from edgeprof.workloads.data.describe import DESCRIPTION, DataSet, check_files, describe
 from edgeprof.workloads.data.errors import DataError
+from edgeprof.workloads.data.formats import make_writer
+from edgeprof.workloads.errors import MissingFramework
 
 MADE = DataSet(
     path=Path(),
@@ -113,6 +116,7 @@ def test_class_folders_of_images_are_found(tmp_path: Path) -> None:
     for name in ("dog/2.PNG", "cat/deep/1.jpg", "cat/0.bmp", "cat/.hidden.jpg", ".cache/x.jpg"):
         picture(tmp_path / name)
     (tmp_path / "cat/notes.txt").write_text("not a picture")
+    (tmp_path / "cat/data.h5").write_text("Pillow knows the name, not the content")
     dataset = describe(tmp_path)
     assert (dataset.kind, dataset.format, dataset.seed, dataset.image) == ("images", "folder", None, None)
     assert dataset.files == ("cat/0.bmp", "cat/deep/1.jpg", "dog/2.PNG")
@@ -137,3 +141,12 @@ def test_a_folder_without_data_says_what_is_wanted(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="there is no folder"):
         describe(tmp_path / "file")
+
+
+@pytest.mark.parametrize(("data_format", "module"), [("lmdb", "lmdb"), ("hdf5", "h5py"), ("webdataset", "webdataset")])
+def test_a_missing_library_names_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_format: str, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+    with pytest.raises(MissingFramework, match=rf"{module} is not installed here; .*'edgeprof\[data\]'"):
+        make_writer(data_format, tmp_path, "text", 1000)

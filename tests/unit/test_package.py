@@ -68,7 +68,13 @@ def test_every_imported_package_is_declared(distributions: tuple[Path, Path]) ->
         if not item.typing_only
     }
     foreign = {name for name in imported - ours if not name.startswith("_edgeprof")}
-    named_otherwise = {"PIL": "pillow", "pynvml": "nvidia-ml-py", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+    named_otherwise = {
+        "PIL": "pillow",
+        "ai_edge_litert": "ai-edge-litert",
+        "pynvml": "nvidia-ml-py",
+        "sklearn": "scikit-learn",
+        "yaml": "pyyaml",
+    }
     assert {named_otherwise.get(name, name) for name in foreign} - declared == set()
 
 

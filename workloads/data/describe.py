@@ -12,6 +12,7 @@ from typing import Any
 from edgeprof.workloads.data.errors import DataError
 from edgeprof.workloads.data.sample import TOKENS, VOCABULARY
 from edgeprof.workloads.data.spec import KINDS
+from edgeprof.workloads.errors import MissingFramework
 from edgeprof.workloads.spec import FORMATS
 
 SCHEMA = 1
@@ -19,6 +20,8 @@ GENERATOR = 1
 """Raised whenever the same spec would give other bytes; data sets of older ones are made anew."""
 DESCRIPTION = "dataset.json"
 LARGEST_DESCRIPTION = 256 << 20
+NO_PICTURES = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF")
+"""What Pillow only recognises, writes, or leaves to other programs."""
 
 
 @dataclass(frozen=True)
@@ -175,9 +178,12 @@ def _is_inside(name: str) -> bool:
 
 def _own(path: Path) -> DataSet:
     """The user's images or texts: a class is a folder below ``path``, with whatever lies below that."""
-    from PIL import Image
+    try:
+        from PIL import Image
+    except ImportError:
+        raise MissingFramework("Pillow", "data") from None
 
-    pictures = set(Image.registered_extensions())
+    pictures = {suffix for suffix, name in Image.registered_extensions().items() if name not in NO_PICTURES}
     found: dict[str, list[tuple[str, str]]] = {"images": [], "text": []}
     total = {"images": 0, "text": 0}
 

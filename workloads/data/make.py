@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from edgeprof.workloads.data.describe import DESCRIPTION, GENERATOR, DataSet, check_files, describe
@@ -18,6 +19,7 @@ from edgeprof.workloads.data.formats import Layout, make_writer
 from edgeprof.workloads.data.generate import samples
 from edgeprof.workloads.data.sample import PAST, STATES, TOKENS, VOCABULARY, Sample
 from edgeprof.workloads.data.spec import KINDS, DataSpec
+from edgeprof.workloads.errors import MissingFramework
 from edgeprof.workloads.spec import FORMATS
 
 FEWEST_SAMPLES = 8
@@ -71,6 +73,8 @@ def _check(spec: DataSpec) -> None:
         raise DataError(f"there is no format {spec.format!r}; there are: {', '.join(FORMATS)}")
     if spec.bytes < 1 or spec.seed < 0 or not (spec.side == 0 or 32 <= spec.side <= 4320):
         raise DataError("a data set needs a size above 0, a seed of 0 or more and images of 32 to 4320 pixels")
+    if spec.kind not in ("text", "trajectories") and find_spec("PIL") is None:
+        raise MissingFramework("Pillow", "data")
 
 
 def _is_complete(target: Path, spec: DataSpec) -> bool:

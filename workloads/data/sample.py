@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgeprof.workloads.data.errors import DataError
 from edgeprof.workloads.data.tokens import tokenize
+from edgeprof.workloads.errors import MissingFramework
 
 PAST, FUTURE, STATES = 20, 30, 6
 """Of a trajectory: 2 s observed and 3 s to predict at 10 Hz, as in Argoverse 1 (Chang et al., 2019), and the
@@ -81,8 +82,10 @@ def decode(sample: Sample, kind: str, size: tuple[int, int] | None, length: int,
 
 def decode_image(content: Value, size: tuple[int, int] | None, mode: str = "RGB") -> Array:
     """A uint8 array [H, W, 3] (mode RGB) or [H, W] (mode L); masks (L) are resized to the nearest pixel."""
-    from PIL import Image, UnidentifiedImageError
-
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError:
+        raise MissingFramework("Pillow", "data") from None
     try:
         if isinstance(content, bytes):
             image: Image.Image = Image.open(io.BytesIO(content))

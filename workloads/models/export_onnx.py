@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import warnings
 from pathlib import Path
@@ -68,6 +69,7 @@ def write(spec: WorkloadSpec, entry: Workload, dataset: DataSet, path: Path) -> 
         model.in_half = True
     with tempfile.TemporaryDirectory(dir=path.parent.parent) as folder:
         exported = path if spec.precision != "int8" else Path(folder, "float.onnx")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of operators that no model here has
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what PyTorch will change in itself
             torch.onnx.export(
@@ -102,14 +104,17 @@ def _quantize(entry: Workload, source: Path, target: Path, examples: Any, batch:
 
     Dense and recurrent layers find the ranges of their activations as they run, as ONNX Runtime advises.
     """
+    import onnx
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    if entry.kind != "cnn":
-        quantization.quantize_dynamic(source, target, op_types_to_quantize=["MatMul", "Gemm", "LSTM"])
-        return
     prepared = source.with_name("prepared.onnx")
     quant_pre_process(source, prepared, skip_symbolic_shape=True)  # folds batch normalisation
+    if entry.kind != "cnn":
+        model = onnx.load(prepared)
+        del model.graph.value_info[:]  # shapes of weights that the quantizer transposes
+        quantization.quantize_dynamic(model, target, op_types_to_quantize=["MatMul", "Gemm", "LSTM"])
+        return
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -119,6 +124,5 @@ def _quantize(entry: Workload, source: Path, target: Path, examples: Any, batch:
             found = next(self.batches, None)
             return None if found is None else {NAME: found}
 
-    quantization.quantize_static(
-        prepared, target, Reader(), op_types_to_quantize=["Conv", "Gemm", "MatMul", "Add"], per_channel=True
-    )
+    activations = quantization.QuantType.QUInt8
+    quantization.quantize_static(prepared, target, Reader(), per_channel=True, activation_type=activations)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeprof.dashboards.report import downsample
-from edgeprof.dashboards.report.figures.base import BYTES, Absent, DataTable, Outcome, Picture, compact, time_axis
+from edgeprof.dashboards.report.figures.base import BYTES, Absent, DataTable, Outcome, Picture, time_axis
 from edgeprof.dashboards.report.theme import OPERATIONS
 from edgeprof.profiler.isolation.vm_requests import OPERATIONS as KINDS
 from edgeprof.profiler.isolation.vm_requests import NotTogether, Side, Sides, both_sides, lined_up
@@ -45,8 +45,8 @@ def build(data: RunData) -> Outcome:
             "Requests of the guest for its data's disk, and below them those of QEMU on the host for the same bytes of "
             "the disk's image, each when it was issued and at its offset in the image. The guest's times are turned "
             f"into the host's, to ±{human(sides.error_ns, 'ns')}; within that, the host served {share} of the guest's "
-            "requests while the guest waited for them. What stands only below was done by QEMU or the guest's kernel "
-            "outside the run. The guest's own report is guest/report.html."
+            "requests while the guest waited for them. The axes show the stretch of the guest's requests. The guest's "
+            "own report is guest/report.html."
         ),
         label="Offset in the disk image over time, the guest's requests above the host's.",
         table=_table(sides),
@@ -61,16 +61,15 @@ def _figure(data: RunData, sides: Sides) -> Any:
         rows=2,
         cols=1,
         shared_xaxes=True,
-        shared_yaxes="all",
         vertical_spacing=0.09,
         subplot_titles=[title for title, _ in rows],
     )
     for row, (_, side) in enumerate(rows, 1):
         for trace in _traces(data, side, row == 1):
             figure.add_trace(trace, row=row, col=1)
-        figure.update_yaxes(title="offset in the image", **BYTES, row=row, col=1)
+        figure.update_yaxes(title="offset in the image", range=_span(sides.guest.offset, 4096), **BYTES, row=row, col=1)
     figure.update_annotations(x=0, xanchor="left", font={"size": 13})
-    figure.update_xaxes(**time_axis(data.wall_time))
+    figure.update_xaxes(**{**time_axis(data.wall_time), "range": _span(_seconds(data, sides.guest), 1e-3)})
     figure.for_each_xaxis(lambda axis: axis.update(title=None) if axis.showticklabels is False else None)
     figure.update_layout(
         height=90 + 2 * _HEIGHT,
@@ -79,6 +78,17 @@ def _figure(data: RunData, sides: Sides) -> Any:
         margin={"l": 70, "r": 16, "t": 30, "b": 60},
     )
     return figure
+
+
+def _seconds(data: RunData, side: Side) -> Any:
+    return (side.issued - data.start_ns) / _NS
+
+
+def _span(values: Any, least: float) -> list[float]:
+    """An axis that shows all of the values, with at least that much room beside them."""
+    low, high = float(values.min()), float(values.max())
+    room = max(0.04 * (high - low), least)
+    return [low - room, high + room]
 
 
 def _traces(data: RunData, side: Side, legend: bool) -> list[Any]:
@@ -91,8 +101,8 @@ def _traces(data: RunData, side: Side, legend: bool) -> list[Any]:
         if len(rows) or legend:
             traces.append(
                 go.Scatter(
-                    x=compact((side.issued[rows] - data.start_ns) / _NS),
-                    y=compact(side.offset[rows]),
+                    x=_seconds(data, side)[rows],
+                    y=side.offset[rows],
                     mode="markers",
                     name=f"{kind}s",
                     legendgroup=kind,
