@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ INT8 = {
     "litert": ("resnet18", "mobilenetv2", "trajectory-lstm", "trajectory-gru", "text-lstm", "vit-tiny"),
 }
 HALF = ("resnet18", "trajectory-gru")
+"""Tried in 16 bits, too."""
 SEEN: list[str] = []
 
 
@@ -79,6 +81,19 @@ def trained(entry: Workload, dataset: DataSet, framework: str, checkpoints: Path
     }
 
 
+def answered(entry: Workload, dataset: DataSet, framework: str) -> list[float]:
+    """How far the answers in 16 bits are from those in 32, of the same weights; as shares of the largest."""
+    answers = {}
+    for precision in ("float32", "bfloat16", "float16"):
+        spec = replace(specification(entry, dataset, framework, "infer"), precision=precision)
+        backend: Any = backends.load(spec, entry, dataset)
+        backend.prepare()
+        batch = next(iter(backend.batches(0, False)))
+        answers[precision] = np.asarray(backend.answer(batch), np.float32)
+    size = np.abs(answers["float32"]).max()
+    return [float(np.abs(answers[name] - answers["float32"]).max() / size) for name in ("bfloat16", "float16")]
+
+
 def saved(checkpoint: Path, backend: Any) -> list[Any]:
     """The checkpoint's weights, read by Keras; the optimizer's are in the file, too."""
     import h5py
@@ -94,7 +109,7 @@ def saved(checkpoint: Path, backend: Any) -> list[Any]:
 
 def answers(spec: WorkloadSpec, entry: Workload, dataset: DataSet, batches: list[Any]) -> list[np.ndarray]:
     """Of the framework, for each batch; several outputs in one row."""
-    export._export(spec, entry, dataset)
+    export.write(spec, entry, dataset)
     backend: Any = backends.load(spec, entry, dataset)
     backend.prepare()
     return [np.concatenate([part.ravel() for part in backend.answer(batch)]) for batch in batches]
@@ -162,8 +177,26 @@ def main() -> None:
             found = inferred(entry, dataset, framework)
         else:
             found = trained(entry, dataset, framework, Path(checkpoints))
+            if entry.name in HALF:
+                found["half"] = answered(entry, dataset, framework)
         found["modules"] = sorted({"tensorflow", "jax", "torch", "keras", "transformers"} & set(sys.modules))
         print(json.dumps({"workload": entry.name, "phases": sorted(set(SEEN)), **found}), flush=True)
+    if name == "keras-pytorch":
+        print(json.dumps({"workload": "base", "parameters": base_sizes()}))
+
+
+def base_sizes() -> dict[str, int]:
+    """Parameters of the models as published."""
+    from edgeprof.workloads.models.keras import build, shape_of
+
+    found = {}
+    for entry in WORKLOADS.values():
+        if entry.keras:
+            sequence = (20, entry.features) if entry.features else None
+            none = DataSet(Path(), entry.data, "folder", 0, 0, 0, None, 0, (), sequence, None, ())
+            model = build(entry.name, "base", shape_of(entry, "base", none))
+            found[entry.name] = sum(prod(weight.shape) for weight in model.trainable_weights)
+    return found
 
 
 if __name__ == "__main__":

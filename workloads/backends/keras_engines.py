@@ -8,7 +8,7 @@ import edgeprof
 
 
 class Engine(Protocol):
-    """One framework under a Keras model that was given an optimizer by ``model.compile``."""
+    """One framework under a Keras model; one that learns was given its optimizer by ``model.compile``."""
 
     def compile(self, inputs: Any, target: Any | None) -> None:
         """Compile for batches like these: the training step, or without a target the answer."""
@@ -80,8 +80,9 @@ class JAX:
         self._model = model
         self._step: Any = None
         self._answer: Any = None
-        optimizer = model.optimizer.variables if model.optimizer else []
-        self._variables = (model.trainable_variables, model.non_trainable_variables, optimizer)
+        optimizer = getattr(model, "optimizer", None)  # only a model that learns has one
+        moments = optimizer.variables if optimizer else []
+        self._variables = (model.trainable_variables, model.non_trainable_variables, moments)
         self._state = tuple([variable.value for variable in group] for group in self._variables)
 
     def _loss(self, trainable: Any, fixed: Any, moments: Any, inputs: Any, target: Any) -> Any:

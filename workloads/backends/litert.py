@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from edgeprof.workloads.data.describe import DataSet
     from edgeprof.workloads.spec import WorkloadSpec
 
-_PRECISIONS = ("float32", "float16", "int8")
-
 
 class LiteRT:
     """See `edgeprof.workloads.backends.base.Backend`."""
@@ -35,7 +33,7 @@ class LiteRT:
         self._outputs: list[int] = []
 
     def prepare(self) -> None:
-        self._check()
+        export.check(self.spec, self.entry)
         with edgeprof.phase("import"):
             lacking = missing("litert")
             if lacking is not None:
@@ -49,14 +47,6 @@ class LiteRT:
             self._interpreter.allocate_tensors()
             (self._input,) = self._interpreter.get_input_details()
             self._outputs = [output["index"] for output in self._interpreter.get_output_details()]
-
-    def _check(self) -> None:
-        if self.spec.lifecycle == "train":
-            raise WrongSpec("LiteRT does not train; use --lifecycle infer, or train with --framework tensorflow")
-        if self.spec.precision not in _PRECISIONS:
-            raise WrongSpec(f"LiteRT runs {', '.join(_PRECISIONS)} here and not {self.spec.precision}")
-        if self.spec.unit != "cpu":
-            raise WrongSpec("LiteRT runs on the CPU here; use --unit cpu, or another framework")
 
     def batches(self, epoch: int, training: bool) -> Iterator[Any]:
         from edgeprof.workloads.data.loaders import numpy_batches

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from edgeprof.workloads.data.describe import DataSet
     from edgeprof.workloads.spec import WorkloadSpec
 
-_PRECISIONS = ("float32", "float16", "int8")
-
 
 class OnnxRuntime:
     """See `edgeprof.workloads.backends.base.Backend`."""
@@ -32,7 +30,7 @@ class OnnxRuntime:
         self._session: Any = None
 
     def prepare(self) -> None:
-        self._check()
+        export.check(self.spec, self.entry)
         with edgeprof.phase("import"):
             lacking = missing("onnxruntime")
             if lacking is not None:
@@ -51,16 +49,6 @@ class OnnxRuntime:
             options.log_severity_level = 3
             options.intra_op_num_threads = self.spec.threads
             self._session = onnxruntime.InferenceSession(model.path, options, providers=[provider])
-
-    def _check(self) -> None:
-        if self.spec.lifecycle == "train":
-            raise WrongSpec("ONNX Runtime does not train; use --lifecycle infer, or train with --framework pytorch")
-        if self.spec.precision not in _PRECISIONS:
-            raise WrongSpec(f"ONNX Runtime runs {', '.join(_PRECISIONS)} here and not {self.spec.precision}")
-        if self.spec.precision == "int8" and self.entry.name == "trajectory-gru":
-            raise WrongSpec(
-                "ONNX Runtime has no int8 GRU; use trajectory-lstm, --framework litert, or another precision"
-            )
 
     def batches(self, epoch: int, training: bool) -> Iterator[Any]:
         from edgeprof.workloads.data.loaders import numpy_batches

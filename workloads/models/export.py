@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from edgeprof.workloads.data.describe import DataSet
     from edgeprof.workloads.spec import WorkloadSpec
 
+PRECISIONS = ("float32", "float16", "int8")
 VARIABLE = "EDGEPROF_MODEL_CACHE"
 LONGEST = 3600.0
 """Seconds that an export may take."""
@@ -40,11 +41,13 @@ class Converter(NamedTuple):
     """What makes a framework's files.
 
     Attributes:
+        title: of the framework, as people call it.
         file: name of the model in its folder.
         distributions: whose versions the result depends on.
         needed: modules that must be importable, what people call them, and the extra that brings them.
     """
 
+    title: str
     file: str
     distributions: tuple[str, ...]
     needed: tuple[tuple[str, str, str], ...]
@@ -52,6 +55,7 @@ class Converter(NamedTuple):
 
 CONVERTERS = {
     "onnxruntime": Converter(
+        "ONNX Runtime",
         "model.onnx",
         ("torch", "transformers", "onnx", "onnxscript", "onnxruntime"),
         (
@@ -61,6 +65,7 @@ CONVERTERS = {
         ),
     ),
     "litert": Converter(
+        "LiteRT",
         "model.tflite",
         ("tensorflow", "keras"),
         (
@@ -89,6 +94,19 @@ def cache_folder() -> Path:
     if chosen:
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeprof" / "models"
+
+
+def check(spec: WorkloadSpec, entry: Workload) -> None:
+    """Raises WrongSpec: the framework cannot do this with an exported model; the sentence says what it can."""
+    title = CONVERTERS[spec.framework].title
+    if spec.lifecycle == "train":
+        raise WrongSpec(f"{title} does not train; use --lifecycle infer, or another framework")
+    if spec.precision not in PRECISIONS:
+        raise WrongSpec(f"{title} runs {', '.join(PRECISIONS)} here and not {spec.precision}")
+    if spec.framework == "litert" and spec.unit != "cpu":
+        raise WrongSpec("LiteRT runs on the CPU here; use --unit cpu, or another framework")
+    if spec.framework == "onnxruntime" and spec.precision == "int8" and entry.name == "trajectory-gru":
+        raise WrongSpec("ONNX Runtime has no int8 GRU; use trajectory-lstm, --framework litert, or another precision")
 
 
 def find(spec: WorkloadSpec, entry: Workload, dataset: DataSet) -> Exported | None:
@@ -147,7 +165,13 @@ def main(arguments: Sequence[str]) -> int:
 
     try:
         spec = WorkloadSpec.from_json(arguments[0])
-        _export(spec, WORKLOADS[spec.workload], describe(Path(spec.data)))
+        entry, dataset = WORKLOADS[spec.workload], describe(Path(spec.data))
+        check(spec, entry)
+        if find(spec, entry, dataset) is None:
+            lacking = _lacking(spec.framework)
+            if lacking:
+                raise lacking
+            write(spec, entry, dataset)
     except (WorkloadError, WrongSpec, DataError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -157,19 +181,19 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _export(spec: WorkloadSpec, entry: Workload, dataset: DataSet) -> None:
-    """Write the model's folder under another name, and rename it."""
+def write(spec: WorkloadSpec, entry: Workload, dataset: DataSet) -> None:
+    """Export the model in this process: into a folder of another name, which is renamed."""
     if spec.framework == "onnxruntime":
-        from edgeprof.workloads.models.export_onnx import write
+        from edgeprof.workloads.models import export_onnx as exporter
     else:
-        from edgeprof.workloads.models.export_litert import write
+        from edgeprof.workloads.models import export_litert as exporter  # type: ignore[no-redef]
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / "-".join(_name(spec, entry, dataset))
     with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as temporary:
         new = Path(temporary, "model")
         new.mkdir()
-        parameters = write(spec, entry, dataset, new / CONVERTERS[spec.framework].file)
+        parameters = exporter.write(spec, entry, dataset, new / CONVERTERS[spec.framework].file)
         (new / _FACTS).write_text(json.dumps({"parameters": parameters}) + "\n")
         for path in new.iterdir():
             with path.open("rb") as file:
