@@ -82,6 +82,13 @@ class Keras:
                 f"Keras runs {', '.join(_POLICIES)} and not {spec.precision}; "
                 "for int8 use --framework onnxruntime or litert"
             )
+        if (
+            spec.framework == "jax"
+            and spec.unit == "cpu"
+            and spec.precision == "float16"
+            and self.entry.kind == "transformer"
+        ):
+            raise WrongSpec("JAX has no float16 attention on the CPU; use --precision bfloat16")
         if spec.compile and spec.framework == "pytorch":
             raise WrongSpec("a Keras model on PyTorch runs eagerly; leave out --compile or --keras")
 
