@@ -14,7 +14,7 @@ from edgeprof.profiler.statistics.effects import Effect, Interaction
 from edgeprof.profiler.statistics.multiple import HOW
 from edgeprof.profiler.statistics.scale import back
 from edgeprof.profiler.statistics.study import Study
-from edgeprof.profiler.statistics.variance import Share
+from edgeprof.profiler.statistics.variance import RESIDUAL, Share
 
 Title = Callable[[str], str]
 
@@ -164,7 +164,9 @@ def sureness(found: Answer) -> list[str]:
     failed = f"{len(found.failed)} of them failed" if found.failed else "none failed"
     lines = [f"{len(found.study.cells)} runs of {found.cells} cells, {failed}."]
     if told and told.variance.shares:
-        lines.append(f"{explains(told.variance.shares[-1])} of the differences are between repeats of the same cell.")
+        last = told.variance.shares[-1]
+        known = f"{explains(last)} of the differences are {RESIDUAL}."
+        lines.append(known if last.name == RESIDUAL else "With one run a cell, what repeats differ by is not known.")
     return [*lines, f"Intervals in brackets are {CONFIDENCE * 100:.0f} % ones; {HOW}."]
 
 

@@ -55,7 +55,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Variance:
-    """Shares that add up to 1, or the reason why there are none."""
+    """Shares that add up to 1, or the reason why there are none; with one run a cell, repeats have no share to tell."""
 
     shares: Sequence[Share] = ()
     processes: int = 0
@@ -87,7 +87,7 @@ def explained(study: Study, metric: str, scale: Scale, seed: int = 0) -> Varianc
             None if bounds is None else float(bounds[1, place]),
         )
         for place, name in enumerate(names)
-        if name != HIGHER or len(factors) > 2
+        if (name != HIGHER or len(factors) > 2) and (name != RESIDUAL or count > len(cells))
     ]
     return Variance(shares, count, len(cells))
 

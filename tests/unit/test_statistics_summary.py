@@ -51,6 +51,13 @@ class TestSummary:
         assert effect["shown"] and effect["p_corrected"] >= effect["p"]
         assert sum(share["share"] for share in metric["variance"]) == pytest.approx(1)
 
+    def test_one_run_a_cell_tells_nothing_of_repeats(self) -> None:
+        told = summary(make_study(typical, repeats=1))
+        assert any("what repeats differ by is not known" in line for line in told["sentences"])
+        shares = told["metrics"]["wall_time"]["variance"]
+        assert "between repeats of the same cell" not in [share["name"] for share in shares]
+        assert sum(share["share"] for share in shares) == pytest.approx(1)
+
     def test_null_data_has_no_factor_that_matters(self) -> None:
         assert summary(make_study())["sentences"][0] == "No factor was shown to matter for wall_time."
 

@@ -15,6 +15,7 @@ from edgeprof.workloads.backends.base import samples_in
 from edgeprof.workloads.backends.quiet import quiet
 from edgeprof.workloads.errors import MissingFramework, WrongSpec
 from edgeprof.workloads.frameworks import FRAMEWORK, missing
+from edgeprof.workloads.models.calibration import INPUT
 
 if TYPE_CHECKING:
     from edgeprof.workloads.backends.keras_engines import Engine
@@ -25,13 +26,8 @@ if TYPE_CHECKING:
 _NAMES = {"tensorflow": "tensorflow", "jax": "jax", "pytorch": "torch"}
 """Of the frameworks, as Keras calls them."""
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-ENDS = {
-    "images": ("image", "label"),
-    "steering": ("image", "angle"),
-    "trajectories": ("past", "future"),
-    "text": ("tokens", "label"),
-}
-"""What of a batch goes into the model, and what should come out, by kind of data."""
+_TARGETS = {"images": "label", "steering": "angle", "trajectories": "future", "text": "label"}
+"""What of a batch should come out of the model, by kind of data."""
 
 
 class Keras:
@@ -41,7 +37,7 @@ class Keras:
         self.spec, self.entry, self.dataset = spec, entry, dataset
         self.version = ""
         self.parameters: int | None = None
-        self._input, self._target = ENDS[entry.data]
+        self._input, self._target = INPUT[entry.data], _TARGETS[entry.data]
         self.model: Any = None
         self._engine: Engine | None = None
 
@@ -82,12 +78,8 @@ class Keras:
                 f"Keras runs {', '.join(_POLICIES)} and not {spec.precision}; "
                 "for int8 use --framework onnxruntime or litert"
             )
-        if (
-            spec.framework == "jax"
-            and spec.unit == "cpu"
-            and spec.precision == "float16"
-            and self.entry.kind == "transformer"
-        ):
+        asked = (spec.framework, spec.unit, spec.precision, self.entry.kind)
+        if asked == ("jax", "cpu", "float16", "transformer"):
             raise WrongSpec("JAX has no float16 attention on the CPU; use --precision bfloat16")
         if spec.compile and spec.framework == "pytorch":
             raise WrongSpec("a Keras model on PyTorch runs eagerly; leave out --compile or --keras")
