@@ -1,8 +1,9 @@
-"""Has data sets made by a process of its own, so that edgeprof itself stays as small as its manifests say."""
+"""Data sets for a run: made by a process of its own, so that edgeprof itself stays small, and copied."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -37,3 +38,16 @@ def made(spec: DataSpec, folder: Path, say: Callable[[str], None]) -> Path:
     if code == 130:
         raise KeyboardInterrupt
     raise EdgeprofError(last or f"the data set could not be made: its maker ended with code {code}")
+
+
+def copied(source: Path, folder: Path, say: Callable[[str], None]) -> Path:
+    """Copy a data set into ``folder`` and return the copy.  Raises EdgeprofError: no room, or not readable."""
+    say(f"copying {source.name} to the new file system")
+    target = folder / source.name
+    try:
+        shutil.copytree(source, target, symlinks=True)
+    except (OSError, shutil.Error) as error:
+        raise EdgeprofError(
+            f"{source} could not be copied to the new file system ({error}); --fs-size makes it larger"
+        ) from None
+    return target

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edgeprof.profiler import model_files
 from edgeprof.profiler.agent import manifest
 from edgeprof.profiler.agent.spec import CaptureError, RunSpec
-from edgeprof.profiler.data_sets import made
+from edgeprof.profiler.data_sets import copied, made
 from edgeprof.profiler.errors import EdgeprofError
 from edgeprof.profiler.isolation.environment import launched
 from edgeprof.profiler.isolation.launch import Launch
@@ -109,18 +108,16 @@ def _data(experiment: Experiment, place: Place, say: Say) -> Path | None:
     if experiment.scenario is not None:
         return (place.folder or data_folder()) / f"scenario-{experiment.scenario.name}"
     if experiment.own_data is not None:
-        if place.folder is None:
-            return experiment.own_data.resolve()
-        target = place.folder / experiment.own_data.resolve().name
-        say(f"copying {experiment.own_data} to the new file system")
-        try:
-            shutil.copytree(experiment.own_data, target, symlinks=True)
-        except (OSError, shutil.Error) as error:
-            raise EdgeprofError(f"{experiment.own_data} could not be copied to the new file system: {error}") from None
-        return target
+        own = experiment.own_data.resolve()
+        return copied(own, place.folder, say) if place.folder else own
     if experiment.data is None:
         return place.folder
-    return made(experiment.data, place.folder or data_folder(), say)
+    return _made(experiment.data, place.folder or data_folder(), place, say)
+
+
+def _made(spec: DataSpec, folder: Path, place: Place, say: Say) -> Path:
+    """The data set in ``folder``; for a file system made for this run it is copied from the one kept for all runs."""
+    return copied(made(spec, data_folder(), say), folder, say) if place.folder else made(spec, folder, say)
 
 
 def _run(experiment: Experiment, place: Place, data: Path | None, say: Say) -> RunSpec:
@@ -142,7 +139,9 @@ def _run(experiment: Experiment, place: Place, data: Path | None, say: Say) -> R
         }
         factors.update({name: value for name, value in known.items() if value is not None})
     if experiment.scenario is not None and data is not None:
-        scenario = scenario_data.with_data(experiment.scenario, data, lambda spec, folder: made(spec, folder, say))
+        scenario = scenario_data.with_data(
+            experiment.scenario, data, lambda spec, folder: _made(spec, folder, place, say)
+        )
         command = [sys.executable, "-m", "edgeprof.workloads.scenarios", scenario.to_json()]
         factors.update({"model": scenario.name, "lifecycle": "scenario"})
     return replace(run, command=command, environment=environment, factors={**factors, **place.factors, **run.factors})

@@ -29,7 +29,7 @@ class WorkloadSpec:
     Attributes:
         workload: name in the catalog.
         framework: one of `FRAMEWORKS`.
-        compile: whether PyTorch compiles the model (`torch.compile`).
+        compile: whether PyTorch (`torch.compile`) or TensorFlow (XLA) compiles the model.
         keras: whether the model is the Keras definition, also on PyTorch: it is held constant over frameworks then.
         lifecycle: one of `LIFECYCLES`.
         scenario: one of `SCENARIOS`; inference only.

@@ -45,7 +45,7 @@ class WorkloadChoice(NamedTuple):
 
 _OPTIONS = (
     click.option("--framework", type=click.Choice(FRAMEWORKS), default="pytorch", show_default=True),
-    click.option("--compile/--eager", default=False, help="Compile a PyTorch model with torch.compile."),
+    click.option("--compile/--eager", default=False, help="Compile: torch.compile in PyTorch, XLA in TensorFlow."),
     click.option("--keras", is_flag=True, help="Use the Keras definition of the model on PyTorch, too."),
     click.option("--lifecycle", type=click.Choice(LIFECYCLES), default="train", show_default=True),
     click.option(

@@ -27,6 +27,8 @@ from edgeprof.workloads.models import export
 from edgeprof.workloads.spec import WorkloadSpec
 from tests.helpers import ROOT
 
+pytestmark = pytest.mark.timeout(900)  # the first test waits for all of the processes
+
 NEEDED = {
     "jax": ("jax", "keras"),
     "litert": ("ai_edge_litert", "tensorflow", "keras"),
@@ -93,7 +95,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
             env=session.environment(),
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=600,
         )
 
     with ThreadPoolExecutor(2) as pool:
@@ -166,6 +168,24 @@ def test_an_exported_model_runs_without_what_it_was_made_with(session: Session, 
     assert modules == "[]"
     assert json.loads(outcome)["steps"] == 2
     assert json.loads(outcome)["parameters"] == (32_642 if framework == "onnxruntime" else 21_914)
+
+
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there is a CUDA device")
+@pytest.mark.parametrize("framework", ["jax", "onnxruntime"])
+def test_a_missing_cuda_device_is_one_sentence(session: Session, framework: str) -> None:
+    session.of(framework)
+    spec = inference(framework, session.folder / "images", unit="cuda")
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeprof.workloads", spec.to_json()],
+        env=session.environment(),
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 2
+    (sentence,) = done.stderr.splitlines()
+    assert "CUDA" in sentence
+    assert "--unit cpu" in sentence
 
 
 def test_a_model_is_exported_where_none_is_kept(session: Session) -> None:

@@ -192,7 +192,7 @@ def _configured(spec: WorkloadSpec) -> str:
 
         try:
             found, version = bool(jax.devices(spec.unit)), jax.__version__
-        except RuntimeError:
+        except (RuntimeError, AssertionError):  # the latter where no plugin for the platform is installed
             found, version = False, ""
     else:
         import torch
