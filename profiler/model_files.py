@@ -16,7 +16,7 @@ def made(workload: WorkloadSpec) -> None:
     """Make the file that a workload loads, unless it is there.  Raises EdgeprofError."""
     if workload.framework not in LOADED:
         return
-    command = [sys.executable, "-m", "edgeprof.workloads.ahead", workload.to_json()]
+    command = [sys.executable, "-m", "edgeprof.workloads.models.export", workload.to_json()]
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
