@@ -73,8 +73,9 @@ def read_tasks(new: EventColumns, renamed: EventColumns, saved: Mapping[int, str
     """Put together what the task events, saved_cmdlines and kernel_tasks say."""
     names: list[tuple[int, int, bytes]] = []
     for columns, name in ((new, "comm"), (renamed, "newcomm")):
-        if name in columns.names:
-            task = columns.field("pid" if "pid" in columns.names else "common_pid")
+        number = next((field for field in ("pid", "common_pid") if field in columns.names), None)
+        if name in columns.names and number is not None:
+            task = columns.field(number)
             names += zip(columns.time_ns.tolist(), task.tolist(), columns.text(name).tolist(), strict=True)
     known = dict(saved)
     known.update((task, text.decode("utf-8", "replace")) for _, task, text in sorted(names))
@@ -82,7 +83,7 @@ def read_tasks(new: EventColumns, renamed: EventColumns, saved: Mapping[int, str
 
 
 def _started(new: EventColumns) -> tuple[tuple[int, int, bool], ...]:
-    if not {"pid", "clone_flags"} <= set(new.names):
+    if not {"pid", "clone_flags", "common_pid"} <= set(new.names):
         return ()
     order = np.argsort(new.time_ns, kind="stable")
     thread = (new.field("clone_flags")[order] & _CLONE_THREAD) != 0

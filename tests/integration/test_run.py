@@ -141,7 +141,10 @@ def refused(places: Places, *words: str) -> str:
         (["--", "./missing/program"], "no such program on PATH or at that path"),
         (["--", "/etc"], "it is a folder"),
         (["--", "/etc/passwd"], "it is not executable; make it executable with chmod +x"),
-        (["train"], "there is no built-in workload 'train'; to capture a command, put it after --"),
+        (
+            ["train"],
+            "no built-in workload 'train' (`edgeprof workloads` lists them); to capture a command, put it after",
+        ),
         (["train", "--", "x"], "there is no built-in workload 'train'"),
         (["--rate", "0", "--", "true"], "range"),
         (["--collect", "nothing", "--", "true"], "there is no collector 'nothing'; there are:"),

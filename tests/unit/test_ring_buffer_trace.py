@@ -186,6 +186,16 @@ def test_windows_are_read_in_order_with_the_last_one_open_after_a_crash(raw: Pat
     assert read_trace(raw).windows == expected
 
 
+@pytest.mark.parametrize("event", ["task.task_newtask", "task.task_rename"])
+@pytest.mark.parametrize("field", ["common_pid", "pid", "clone_flags", "comm", "newcomm"])
+def test_a_format_without_a_field_costs_no_more_than_that(raw: Path, event: str, field: str) -> None:
+    path = raw / "tracefs" / "formats" / event
+    path.write_text(re.sub(rf"\tfield:[^;]*\b{field}\b.*\n", "", path.read_text()))
+    trace = read_trace(raw)
+    assert trace.tasks.processes() is not None
+    assert len(trace.get("block", "block_rq_issue")) > 0
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_damage_to_any_file_makes_reading_fail(raw: Path, data: st.DataObject) -> None:
