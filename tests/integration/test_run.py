@@ -143,7 +143,7 @@ def refused(places: Places, *words: str) -> str:
         (["--", "/etc/passwd"], "it is not executable; make it executable with chmod +x"),
         (
             ["train"],
-            "no built-in workload 'train' (`edgeprof workloads` lists them); to capture a command, put it after",
+            "no built-in workload 'train' (`edgeprof workloads` lists them); to capture a command, put it",
         ),
         (["train", "--", "x"], "there is no built-in workload 'train'"),
         (["--rate", "0", "--", "true"], "range"),
