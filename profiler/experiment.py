@@ -127,9 +127,10 @@ def _run(experiment: Experiment, place: Place, data: Path | None, say: Say) -> R
     factors: dict[str, Any] = {"isolation": experiment.isolation.kind} if experiment.isolation.kind != "bare" else {}
     command = [word.replace(DATA_WORD, str(data)) for word in run.command] if data else list(run.command)
     if experiment.workload is not None:
-        # A checkpoint belongs on the storage that is under study.
-        checkpoint = str(place.folder / "checkpoint") if place.folder else experiment.workload.checkpoint
-        workload = replace(experiment.workload, data=str(data or ""), checkpoint=checkpoint)
+        workload = replace(experiment.workload, data=str(data or ""))
+        if place.folder and experiment.isolation.kind == "bare":  # others may have the data read-only
+            # A checkpoint belongs on the storage that is under study.
+            workload = replace(workload, checkpoint=str(place.folder / "checkpoint"))
         model_files.made(workload)
         command = [sys.executable, "-m", "edgeprof.workloads", workload.to_json()]
         known = {
