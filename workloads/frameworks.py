@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as version_of
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -46,6 +44,10 @@ def missing(framework: str) -> MissingFramework | None:
 
 def version(framework: str) -> str | None:
     """The installed version; None: not installed."""
+    # Imported here: it loads the parser of mail, which a run of a plain command has no use for.
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as version_of
+
     try:
         return version_of(FRAMEWORK[framework].distribution)
     except PackageNotFoundError:
