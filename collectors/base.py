@@ -295,3 +295,27 @@ class FileSampler:
         for descriptor, _ in self._open:
             os.close(descriptor)
         self._open = []
+
+
+class SmallFiles(Collector):
+    """Copies the same few small files at each sample; a subclass puts them into ``_files``, by their frames' source."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._files: Dict[str, str] = {}
+        self._writer: Optional[FrameWriter] = None
+        self._sampler: Optional[FileSampler] = None
+
+    def start(self) -> None:
+        """Open all and read them once."""
+        self._writer = FrameWriter(os.path.join(self.context.raw, self.name + ".frames"))
+        self._sampler = FileSampler(self._writer, 64)
+        for source, path in self._files.items():
+            self._sampler.add(path, source)
+        self.sample(time.monotonic_ns())
+
+    def sample(self, now_ns: int) -> None:
+        """Copy what each says; what is off or powered down (EAGAIN) says nothing and has no sample."""
+        assert self._writer is not None and self._sampler is not None
+        self._sampler.sample(now_ns)
+        self._writer.flush()

@@ -1,4 +1,7 @@
-"""Small reads of /sys and /proc while a run is set up or taken down (capture set; not for sampling)."""
+"""Small reads and writes of /sys, /proc and cgroups while a run is set up or taken down (not for sampling).
+
+Capture set.
+"""
 
 import fnmatch
 import os
@@ -22,6 +25,15 @@ def read_number(path: str) -> Optional[int]:
         return int(text) if text else None
     except ValueError:
         return None
+
+
+def put(path: str, value: str) -> None:
+    """Write a value to a file of the kernel's, in one write.  Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, value.encode())
+    finally:
+        os.close(descriptor)
 
 
 def children(folder: str, pattern: str = "*") -> List[str]:

@@ -1,4 +1,4 @@
-"""What all pages share: a template with escaping on, a policy that lets nothing be fetched, and plotly's script."""
+"""What all pages share: a template with escaping on, a policy that lets nothing be fetched, and the first scripts."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+_HERE = Path(__file__).parent
 
-def plotly_script() -> str:
-    """plotly.js, to stand inside a page."""
+
+def scripts(own: Sequence[Path]) -> list[str]:
+    """What stands inside a page: plotly.js, the choice of a theme, and the page's own."""
     from plotly.offline import get_plotlyjs
 
-    script: str = get_plotlyjs()
-    return script.replace("\r\n", "\n")
+    plotly: str = get_plotlyjs()
+    return [plotly.replace("\r\n", "\n"), *(path.read_text("utf-8") for path in (_HERE / "theme.js", *own))]
 
 
 def policy(scripts: Sequence[str]) -> str:
@@ -40,7 +42,7 @@ def template(folder: Path, name: str, **tests: Callable[[Any], bool]) -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader((folder, _HERE)),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

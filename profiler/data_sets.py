@@ -37,7 +37,11 @@ def made(spec: DataSpec, folder: Path, say: Callable[[str], None]) -> Path:
         return Path(output.rstrip("\n"))
     if code == 130:
         raise KeyboardInterrupt
-    raise EdgeprofError(last or f"the data set could not be made: its maker ended with code {code}")
+    if code == 2 and last:
+        raise EdgeprofError(last)
+    raise EdgeprofError(
+        f"the data set could not be made: its maker ended with code {code} ({last or 'without a word'})"
+    )
 
 
 def copied(source: Path, folder: Path, say: Callable[[str], None]) -> Path:

@@ -85,7 +85,7 @@ def _with_setup(outcome: Outcome, command: list[str], place: Place, launch: Laun
     """The manifest completed by what was prepared, and by the command as it is inside what isolates it."""
     notes = launch.facts.pop("notes", [])
     setup = {"storage": place.facts, "isolation": launch.facts, "data": str(data) if data else None}
-    if not any(setup.values()):
+    if not any(setup.values()) or not Path(outcome.path).is_dir():  # nothing was run: it has been removed
         return outcome
     content = dict(outcome.manifest, setup=setup)
     content["run"] = dict(content["run"], command=command)
@@ -117,7 +117,11 @@ def _data(experiment: Experiment, place: Place, say: Say) -> Path | None:
 
 def _made(spec: DataSpec, folder: Path, place: Place, say: Say) -> Path:
     """The data set in ``folder``; for a file system made for this run it is copied from the one kept for all runs."""
-    return copied(made(spec, data_folder(), say), folder, say) if place.folder else made(spec, folder, say)
+    if not place.folder:
+        return made(spec, folder, say)
+    kept = made(spec, data_folder(), say)
+    there = folder / kept.name
+    return there if there.exists() else copied(kept, folder, say)  # two roles may read the same
 
 
 def _run(experiment: Experiment, place: Place, data: Path | None, say: Say) -> RunSpec:

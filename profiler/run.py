@@ -40,6 +40,11 @@ class Run:
         return Run(path) if (path / "manifest.json").is_file() else None
 
     @property
+    def inside(self) -> Run:
+        """The capture that the workload's own figures are in: the guest's where there is one, else this."""
+        return self.guest or self
+
+    @property
     def tables(self) -> list[str]:
         """Names of the tables that ingest has made."""
         return sorted(item.stem for item in (self.path / "tables").glob("*.parquet"))

@@ -8,12 +8,10 @@ of `edgeprof.workloads.lifecycle.Outcome`.  Exit codes: 0; 1: it failed; 2: it c
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,7 +63,7 @@ def _run(arguments: Sequence[str]) -> int:
         raise WrongSpec(f"there is no workload {spec.workload!r}; `edgeprof workloads` lists them")
     dataset = _dataset(spec, entry)
     outcome = Lifecycle(spec, entry, dataset, backends.load(spec, entry, dataset)).run()
-    print(json.dumps(asdict(outcome)), flush=True)
+    print(outcome.to_json(), flush=True)
     return 0
 
 

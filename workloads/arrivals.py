@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ def serve(
         served.worst = max(served.worst, (now - arrival) / 1e9)
     served.seconds = (now - begin) / 1e9
     if end is not None:
-        arrived = int((min(now, end) - begin) / 1e9 * rate)
+        arrived = math.ceil(round((end - begin) / 1e9 * rate, 6))  # the first came at once
         served.unanswered = max(0, min(arrived, requests or arrived) - served.answered)
         edgeprof.mark("unanswered", served.unanswered)
     return served

@@ -6,11 +6,13 @@ batch, or when the request arrives, and only steps of the measured part are reco
 
 from __future__ import annotations
 
+import json
+import math
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +73,12 @@ class Outcome:
     latency_max: float | None = None
     deadline: float | None = None
     deadline_misses: int | None = None
+
+    def to_json(self) -> str:
+        """One line of JSON; a loss that has overflowed is null, which JSON can hold."""
+        told = asdict(self)
+        lost = [name for name, value in told.items() if isinstance(value, float) and not math.isfinite(value)]
+        return json.dumps({**told, **dict.fromkeys(lost)})
 
 
 class Lifecycle:

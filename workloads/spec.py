@@ -89,6 +89,10 @@ class WorkloadSpec:
         for name in _AT_LEAST_ZERO:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise WrongSpec(f"{name} must not be below 0: {getattr(self, name)!r}")
+        if self.scenario == "multi" and not self.arrival:
+            raise WrongSpec("in the scenario multi requests arrive at a rate: arrival must be above 0")
+        if self.workers and not self.prefetch:
+            raise WrongSpec("workers prepare a batch ahead: prefetch must be above 0")
 
     def to_json(self) -> str:
         """The spec as one line of JSON."""

@@ -2,10 +2,9 @@
 
 import os
 import re
-import time
 from typing import Any, Dict, List, Optional
 
-from edgeprof.collectors.base import Collector, Context, FileSampler, FrameWriter, Probe, Status
+from edgeprof.collectors.base import Context, Probe, SmallFiles, Status
 from edgeprof.collectors.helper import ask, find_program
 from edgeprof.collectors.sysfs import children, read_number, read_text
 
@@ -25,7 +24,7 @@ ASK_SECONDS = 2.0
 _MODE = re.compile(r"NV Power Mode: *(\S[^\n]*?)[ \t\r]*(?:\n\s*(\d{1,6}))?\s*(?:\n|$)")
 
 
-class Clocks(Collector):
+class Clocks(SmallFiles):
     """Reads cpufreq, devfreq, the GPU's load and the memory controller's clock.
 
     Sources of frames: ``kHz:cpu0`` (one a cpufreq policy, by its first CPU), ``Hz:gpu``, ``Hz:emc``, ``Hz:NAME`` of
@@ -41,11 +40,8 @@ class Clocks(Collector):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._facts: Dict[str, Any] = {}
-        self._files: Dict[str, str] = {}
         self._find_cpus()
         self._find_devices()
-        self._writer: Optional[FrameWriter] = None
-        self._sampler: Optional[FileSampler] = None
 
     def _sys(self, *parts: str) -> str:
         return os.path.join(self.context.roots.sys, *parts)
@@ -106,11 +102,7 @@ class Clocks(Collector):
         mode = self._ask("nvpmodel", "-q")
         if mode is not None:
             self._facts["nvpmodel"] = power_mode(mode)
-        self._writer = FrameWriter(os.path.join(self.context.raw, "clocks.frames"))
-        self._sampler = FileSampler(self._writer, 64)
-        for source, path in self._files.items():
-            self._sampler.add(path, source)
-        self.sample(time.monotonic_ns())
+        super().start()
 
     def _ask(self, tool: str, *arguments: str) -> Optional[str]:
         program = find_program(str(self.context.options.get(tool, tool)))
@@ -121,12 +113,6 @@ class Clocks(Collector):
         except OSError:
             return None
         return answer.stdout if answer.code == 0 else None
-
-    def sample(self, now_ns: int) -> None:
-        """Copy what each says; a CPU that is off says nothing and has no sample."""
-        assert self._writer is not None and self._sampler is not None
-        self._sampler.sample(now_ns)
-        self._writer.flush()
 
     def stop(self) -> Status:
         """Close, and ask jetson_clocks, which is too slow to run before or beside the workload."""

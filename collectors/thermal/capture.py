@@ -1,16 +1,15 @@
 """Copies temperatures and the states of cooling devices once a second."""
 
 import os
-import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
-from edgeprof.collectors.base import Collector, Context, FileSampler, FrameWriter, Probe, Status
+from edgeprof.collectors.base import Context, Probe, SmallFiles, Status
 from edgeprof.collectors.sysfs import children, read_number, read_text
 
 RASPBERRY_PI = "devices/platform/soc/soc:firmware/get_throttled"
 
 
-class Thermal(Collector):
+class Thermal(SmallFiles):
     """Reads thermal_zone*/temp, cooling_device*/cur_state and the Raspberry Pi firmware's get_throttled.
 
     Zones and devices are told apart by number and type, since several may share a type: the source of a frame is
@@ -25,7 +24,6 @@ class Thermal(Collector):
         super().__init__(context)
         sys = context.roots.sys
         thermal = os.path.join(sys, "class/thermal")
-        self._files: Dict[str, str] = {}
         self._devices: List[Dict[str, Any]] = []
         for kind, folders, file in (
             ("zone", children(thermal, "thermal_zone*"), "temp"),
@@ -40,8 +38,6 @@ class Thermal(Collector):
                     self._devices.append({"device": number, "type": what, "max_state": most})
         if os.path.exists(os.path.join(sys, RASPBERRY_PI)):
             self._files["raspberrypi"] = os.path.join(sys, RASPBERRY_PI)
-        self._writer: Optional[FrameWriter] = None
-        self._sampler: Optional[FileSampler] = None
 
     def probe(self) -> Probe:
         """Whether there is anything to read."""
@@ -52,20 +48,6 @@ class Thermal(Collector):
             "this machine shows no thermal zone and no cooling device",
             "virtual machines have none; on a board build the kernel with its thermal driver (CONFIG_THERMAL)",
         )
-
-    def start(self) -> None:
-        """Open all and read them once."""
-        self._writer = FrameWriter(os.path.join(self.context.raw, "thermal.frames"))
-        self._sampler = FileSampler(self._writer, 64)
-        for source, path in self._files.items():
-            self._sampler.add(path, source)
-        self.sample(time.monotonic_ns())
-
-    def sample(self, now_ns: int) -> None:
-        """Copy what each says; one that is powered down says nothing (EAGAIN) and has no sample."""
-        assert self._writer is not None and self._sampler is not None
-        self._sampler.sample(now_ns)
-        self._writer.flush()
 
     def stop(self) -> Status:
         """Close."""

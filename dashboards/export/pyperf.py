@@ -41,9 +41,9 @@ def write(run: Run, path: Path) -> Path:
         NothingTimed, CannotWrite, DamagedMetrics
         EdgeprofError: pyperf is not installed.
     """
-    if not metrics_of(run):
+    if not metrics_of(run.inside):
         raise NotIngested(run.path)
-    return _write({name: [run] for name in _NAMES}, path, run.path)
+    return _write({name: [run.inside] for name in _NAMES}, path, run.path)
 
 
 def write_study(study: Study, path: Path) -> Path:
@@ -59,7 +59,7 @@ def write_study(study: Study, path: Path) -> Path:
             continue
         levels = " ".join(f"{axis}={level}" for axis, level in cell.levels.items())
         for name in _NAMES:
-            found.setdefault(f"{name} {levels}", []).append(open_run(cell.run_path))
+            found.setdefault(f"{name} {levels}", []).append(open_run(cell.run_path).inside)
     return _write(found, path, study.name)
 
 

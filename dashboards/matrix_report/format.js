@@ -67,7 +67,8 @@ const Format = (function () {
   }
 
   function times(ratio) {
-    return ratio >= 100 ? ratio.toPrecision(3) : ratio.toFixed(ratio < 10 ? 2 : 1);
+    if (ratio >= 100) { return ratio < 1e6 ? Math.round(ratio).toLocaleString("en").replace(/,/g, "\u202f") : ratio.toPrecision(2); }
+    return ratio < 0.1 ? String(Number(ratio.toPrecision(2))) : ratio.toFixed(ratio < 10 ? 2 : 1);
   }
 
   function signed(value, text) {

@@ -4,25 +4,9 @@
   const root = document.documentElement;
   const read = id => JSON.parse(document.getElementById(id).textContent);
   const study = read("study"), themes = read("themes");
-  const system = window.matchMedia("(prefers-color-scheme: dark)");
-  const button = document.getElementById("theme");
   const chosen = { metric: study.headline, x: 0, y: 0, by: -1, byHand: false };
   let axes = [];
   let printing = false;
-
-  function remembered(value) {
-    try { // a browser may refuse storage to a local file
-      if (value) { window.localStorage.setItem("edgeprof-theme", value); }
-      return window.localStorage.getItem("edgeprof-theme");
-    } catch (error) {
-      return null;
-    }
-  }
-
-  function dark() {
-    const set = root.getAttribute("data-theme");
-    return !printing && (set ? set === "dark" : system.matches);
-  }
 
   // Cells with their runs' values of a metric
   function cellsOf(metric) {
@@ -72,7 +56,7 @@
   function draw() {
     const metric = study.metrics[chosen.metric];
     if (!metric) { return; }
-    const look = dark() ? themes.dark : themes.light;
+    const look = !printing && Theme.dark() ? themes.dark : themes.light;
     if (!chosen.byHand && axes.length) { suggest(metric); }
     const cells = cellsOf(metric);
     document.querySelectorAll(".of").forEach(part => { part.textContent = metric.title.toLowerCase(); });
@@ -102,12 +86,6 @@
     list.addEventListener("change", () => { changed(Number(list.value)); draw(); });
   }
 
-  function recolour() {
-    button.textContent = dark() ? "Light" : "Dark";
-    button.setAttribute("aria-label", dark() ? "Switch to light colours" : "Switch to dark colours");
-    draw();
-  }
-
   function start() {
     const all = study.axes.map((axis, place) => ({ value: place, text: axis.name, varied: axis.varied }));
     axes = all.some(axis => axis.varied) ? all.filter(axis => axis.varied) : all;
@@ -117,8 +95,7 @@
       choose("map-y", axes, chosen.y, value => { chosen.y = value; chosen.byHand = true; });
       choose("colour-by", [{ value: -1, text: "nothing" }].concat(axes), chosen.by, value => { chosen.by = value; chosen.byHand = true; });
     }
-    button.hidden = false;
-    recolour();
+    Theme.start(draw);
     const plot = document.querySelector('[data-figure="spread"]');
     if (plot && plot.on) {
       plot.on("plotly_click", event => {
@@ -129,14 +106,6 @@
     if (!study.metrics.length) { root.setAttribute("data-drawn", "all"); }
   }
 
-  const kept = remembered();
-  if (kept === "dark" || kept === "light") { root.setAttribute("data-theme", kept); }
-  button.addEventListener("click", () => {
-    root.setAttribute("data-theme", dark() ? "light" : "dark");
-    remembered(root.getAttribute("data-theme"));
-    recolour();
-  });
-  system.addEventListener("change", recolour);
   window.addEventListener("beforeprint", () => { printing = true; draw(); });
   window.addEventListener("afterprint", () => { printing = false; draw(); });
   start();

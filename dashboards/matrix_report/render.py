@@ -9,7 +9,7 @@ from typing import Any
 from edgeprof import __version__
 from edgeprof.dashboards.files import replacing
 from edgeprof.dashboards.matrix_report import data, static
-from edgeprof.dashboards.page import markup, plotly_script, policy, template
+from edgeprof.dashboards.page import markup, policy, scripts, template
 from edgeprof.dashboards.report import theme
 from edgeprof.dashboards.report.text import clean, script_json
 from edgeprof.profiler.statistics.answer import Answer, answer
@@ -41,7 +41,7 @@ def render(study: Study, target: Path) -> str:
     """The page's HTML text; links are made to be followed from ``target``."""
     found = answer(study)
     content, left_out = _fitting(found, target)
-    scripts = [plotly_script(), *((_HERE / name).read_text("utf-8") for name in SCRIPTS)]
+    running = scripts([_HERE / name for name in SCRIPTS])
     page: str = template(_HERE, "matrix.html").render(
         title=clean(study.name),
         version=clean(__version__),
@@ -50,8 +50,8 @@ def render(study: Study, target: Path) -> str:
         content=content,
         left_out=left_out,
         style=markup("\n".join((_HERE.parent / name).read_text("utf-8") for name in STYLES)),
-        scripts=[markup(script) for script in scripts],
-        policy=policy(scripts),
+        scripts=[markup(script) for script in running],
+        policy=policy(running),
         embedded=markup(script_json(content)),
         themes=markup(script_json(_themes())),
     )

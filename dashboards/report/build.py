@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprof.dashboards.files import replacing
-from edgeprof.dashboards.page import markup, plotly_script, policy, template
+from edgeprof.dashboards.page import markup, policy, scripts, template
 from edgeprof.dashboards.report import account, summary, theme
 from edgeprof.dashboards.report.data import RunData
 from edgeprof.dashboards.report.figures import SECTIONS
@@ -55,7 +55,7 @@ def render(run: Run) -> str:
     sections = [
         DrawnSection(s.key, s.title, [draw(entry, data) for entry in s.entries]) for s in SECTIONS if s.concerns(data)
     ]
-    scripts = [plotly_script(), (_HERE / "report.js").read_text("utf-8")]
+    running = scripts([_HERE / "report.js"])
     page: str = template(_HERE, "report.html", picture=lambda item: isinstance(item, Picture)).render(
         title=clean(data.manifest["run"].get("name") or run.path.name),
         command=shlex.join(clean(part) for part in _command(data)),
@@ -73,8 +73,8 @@ def render(run: Run) -> str:
         facts=account.facts(data),
         notes=account.notes(data),
         style=markup((_HERE / "report.css").read_text("utf-8")),
-        scripts=[markup(script) for script in scripts],
-        policy=policy(scripts),
+        scripts=[markup(script) for script in running],
+        policy=policy(running),
         themes=markup(
             script_json(
                 {"light": theme.template(False), "dark": theme.template(True), "partners": theme.dark_partners()}

@@ -3,8 +3,6 @@
   "use strict";
   var root = document.documentElement;
   var themes = read("themes");
-  var system = window.matchMedia("(prefers-color-scheme: dark)");
-  var button = document.getElementById("theme");
   var plots = Array.prototype.slice.call(document.querySelectorAll(".plot"));
   var drawn = [];
   var printing = false;
@@ -13,18 +11,8 @@
     return JSON.parse(document.getElementById(id).textContent);
   }
 
-  function remembered(value) {
-    try { // a browser may refuse storage to a local file
-      if (value) { window.localStorage.setItem("edgeprof-theme", value); }
-      return window.localStorage.getItem("edgeprof-theme");
-    } catch (error) {
-      return null;
-    }
-  }
-
   function dark() {
-    var chosen = root.getAttribute("data-theme");
-    return !printing && (chosen ? chosen === "dark" : system.matches);
+    return !printing && Theme.dark();
   }
 
   // Figures come in the light colours; a colour's dark partner is found by its text.
@@ -86,12 +74,6 @@
     window.setTimeout(drawNext, 0); // the page answers between two figures
   }
 
-  function recolourAll() {
-    button.textContent = dark() ? "Light" : "Dark";
-    button.setAttribute("aria-label", dark() ? "Switch to light colours" : "Switch to dark colours");
-    drawn.forEach(render);
-  }
-
   function range(plot) {
     return plot.layout.xaxis.range.map(Number);
   }
@@ -109,15 +91,6 @@
     Plotly.relayout(plot, { "xaxis.range": [start, start + width] });
   }
 
-  var kept = remembered();
-  if (kept === "dark" || kept === "light") { root.setAttribute("data-theme", kept); }
-  button.hidden = false;
-  button.addEventListener("click", function () {
-    root.setAttribute("data-theme", dark() ? "light" : "dark");
-    remembered(root.getAttribute("data-theme"));
-    recolourAll();
-  });
-  system.addEventListener("change", recolourAll);
   document.querySelectorAll(".zoom").forEach(function (group) {
     group.hidden = false;
     group.addEventListener("click", function (event) {
@@ -137,6 +110,6 @@
     printing = false;
     drawn.forEach(function (plot) { delete plot.layout.width; render(plot); });
   });
-  recolourAll();
+  Theme.start(function () { drawn.forEach(render); });
   window.setTimeout(drawNext, 0);
 })();

@@ -175,22 +175,13 @@ def refusal(words: Sequence[str]) -> str | None:
     """Why ``edgeprof run WORDS`` would not be begun, found without beginning it; None: it would."""
     from edgeprof.cli.run import command as run_command
     from edgeprof.cli.run import experiment_of
-    from edgeprof.workloads.backends import check
-    from edgeprof.workloads.catalog import WORKLOADS
-    from edgeprof.workloads.frameworks import missing
-    from edgeprof.workloads.spec import WrongSpec
 
     try:
         with run_command.make_context("run", list(words)) as context:
-            experiment = experiment_of(context, context.params)
-        workload = experiment.workload
-        if workload is not None:
-            check(workload, WORKLOADS[workload.workload])
-            lacking = missing(workload.framework) if experiment.isolation.kind == "bare" else None
-            return str(lacking) if lacking else None
+            experiment_of(context, context.params)
     except click.ClickException as error:
         return error.format_message()
-    except (EdgeprofError, WrongSpec) as error:
+    except EdgeprofError as error:
         return str(error)
     return None
 

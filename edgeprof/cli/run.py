@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -218,7 +217,7 @@ def _after(outcome: Outcome, options: dict[str, Any], say: Any) -> None:
     if not options["ingest"]:
         say(f"captured in {_shown(path)}; read it with `edgeprof ingest {_shown(path)}`")
         return
-    from edgeprof.cli.output import make_console, print_summary, summary
+    from edgeprof.cli.output import make_console, print_json, print_summary, summary
     from edgeprof.profiler.ingest import ingest
 
     say("reading what was captured ...")
@@ -229,13 +228,9 @@ def _after(outcome: Outcome, options: dict[str, Any], say: Any) -> None:
 
         report = build_report(run)
     if options["as_json"]:
-        import json
-
-        json.dump(summary(run), sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        print_json(summary(run))
     elif not options["quiet"]:
-        inside = run.guest or run  # where a virtual machine surrounds the workload
-        print_summary(inside, make_console(stderr=True))
+        print_summary(run.inside, make_console(stderr=True))
     say(f"capture: {_shown(path)}")
     if report:
         say(f"report:  {_shown(report)}")

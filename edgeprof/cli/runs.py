@@ -51,7 +51,7 @@ def _metrics(entry: Entry) -> dict[str, dict[str, Any]]:
     if entry.run is None:
         return {}
     try:
-        return metrics_of(entry.run)
+        return metrics_of(entry.run.inside)
     except DamagedMetrics:
         return {}
 

@@ -22,4 +22,4 @@ def command(run: str, folder: Path | None, as_json: bool) -> None:
     if as_json:
         print_json(summary(found))
     else:
-        print_summary(found, make_console())
+        print_summary(found.inside, make_console())

@@ -13,6 +13,7 @@ import time
 from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from edgeprof.collectors.base import SHORT_READ, Journal, Roots
+from edgeprof.collectors.sysfs import put
 from edgeprof.profiler.agent.journal import open_entries
 from edgeprof.profiler.agent.spec import LAUNCH, CaptureError
 from edgeprof.profiler.agent.undo import undo
@@ -380,8 +381,4 @@ def _get(folder: str, name: str) -> str:
 
 
 def _put(folder: str, name: str, text: str) -> None:
-    descriptor = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, text.encode())
-    finally:
-        os.close(descriptor)
+    put(os.path.join(folder, name), text)

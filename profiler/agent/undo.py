@@ -9,6 +9,7 @@ import time
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Tuple
 
 from edgeprof.collectors.helper import start_time
+from edgeprof.collectors.sysfs import put
 from edgeprof.profiler.agent import journal
 from edgeprof.profiler.agent.undo_storage import undo_file, undo_loop, undo_swap, undo_zram, users_of
 
@@ -150,7 +151,7 @@ def _tracefs_instance(entry: Dict[str, Any]) -> str:
     path = entry["path"]
     if os.path.isdir(path):
         try:
-            _write(os.path.join(path, "tracing_on"), "0")
+            put(os.path.join(path, "tracing_on"), "0")
         except OSError:
             pass  # removing it ends tracing too
         _rmdir_patiently(path)
@@ -234,13 +235,13 @@ def _controllers(entry: Dict[str, Any]) -> str:
         if item.name.startswith("edgeprof-") and not item.name.endswith("-agent"):
             return ""
     wanted = " ".join("-" + name for name in entry["names"])
-    _write(os.path.join(folder, "cgroup.subtree_control"), wanted)
+    put(os.path.join(folder, "cgroup.subtree_control"), wanted)
     return "switched controllers {} off in {}".format(", ".join(entry["names"]), folder)
 
 
 def _write_back(entry: Dict[str, Any]) -> str:
     if os.path.exists(entry["path"]):
-        _write(entry["path"], entry["old"])
+        put(entry["path"], entry["old"])
     return "restored {}".format(entry["path"])
 
 
@@ -300,14 +301,6 @@ _HANDLERS: Dict[str, Callable[[Dict[str, Any]], str]] = {
 _KEPT_BY_ENGINE = ("container", "volume")
 
 
-def _write(path: str, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, text.encode())
-    finally:
-        os.close(descriptor)
-
-
 def _members(folder: str) -> List[int]:
     try:
         with open(os.path.join(folder, "cgroup.procs")) as file:
@@ -318,7 +311,7 @@ def _members(folder: str) -> List[int]:
 
 def _move(pid: int, home: str) -> int:
     try:
-        _write(os.path.join(home, "cgroup.procs"), str(pid))
+        put(os.path.join(home, "cgroup.procs"), str(pid))
     except ProcessLookupError:
         return 0
     return 1

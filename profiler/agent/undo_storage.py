@@ -9,6 +9,8 @@ import struct
 import time
 from typing import Any, Dict, List, Optional, Tuple
 
+from edgeprof.collectors.sysfs import put
+
 _LOOP_CLR_FD, _LOOP_GET_STATUS64 = 0x4C01, 0x4C05  # linux/loop.h
 _LOOP_INFO64_BYTES = 232
 
@@ -104,8 +106,8 @@ def undo_zram(entry: Dict[str, Any]) -> str:
             with open(folder + "/disksize") as file:
                 if int(file.read()) not in sizes:
                     continue  # another's by now
-            _write(folder + "/reset", "1")
-            _write("/sys/class/zram-control/hot_remove", str(number))
+            put(folder + "/reset", "1")
+            put("/sys/class/zram-control/hot_remove", str(number))
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENODEV):
                 continue
@@ -140,11 +142,3 @@ def _target(link: str) -> str:
         return os.readlink(link)
     except OSError:
         return ""
-
-
-def _write(path: str, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, text.encode())
-    finally:
-        os.close(descriptor)

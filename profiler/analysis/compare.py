@@ -30,7 +30,7 @@ def compare(runs: Sequence[Run]) -> dict[str, Any]:
     """
     return {
         "runs": [_identity(run) for run in runs],
-        "metrics": _metric_rows([metrics_of(run) for run in runs]),
+        "metrics": _metric_rows([metrics_of(run.inside) for run in runs]),
         "factors": differing([run.manifest.get("factors") or {} for run in runs]),
         "host": differing([comparable(run.manifest.get("host") or {}) for run in runs]),
         "caution": CAUTION,

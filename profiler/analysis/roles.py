@@ -10,9 +10,7 @@ import pyarrow as pa
 from edgeprof.profiler.analysis.data import NS, Ints, RunData, floats, has_column, seconds, texts, times
 from edgeprof.profiler.analysis.processes import Series, counter_sum, level_sum
 from edgeprof.profiler.analysis.serving import DEADLINE, UNANSWERED
-
-LAUNCHER = "scenario"
-"""The role of the process that starts the others."""
+from edgeprof.workloads.scenarios.cgroups import LAUNCHER
 
 
 @dataclass(frozen=True)

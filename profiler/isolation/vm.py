@@ -139,9 +139,8 @@ def _inner_job(there: Data, data: Path | None, storage: StorageSpec) -> dict[str
     """For `inside` and `agent`."""
     disks = []
     if there.image is not None:
-        queue = dict(storage.queue)
-        if storage.scheduler:
-            queue["scheduler"] = storage.scheduler
+        queue = {"scheduler": storage.scheduler} if storage.scheduler else {}  # first: changing it resets others
+        queue.update(storage.queue)
         if storage.read_ahead is not None:
             queue["read_ahead_kb"] = str(storage.read_ahead >> 10)
         disk = {"serial": DATA_SERIAL, "mount": str(there.mount), "file_system": there.file_system, "queue": queue}

@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from edgeprof.profiler.errors import EdgeprofError
 from edgeprof.profiler.guest.clock import to_host
+from edgeprof.profiler.isolation.vm import FOLDER, RESULT
 from edgeprof.profiler.run import Run
 
 Int64 = npt.NDArray[np.int64]
-FOLDER, RESULT = "vm", "result.json"
 OPERATIONS = ("read", "write")
 _SECTOR = 512
 

@@ -175,7 +175,7 @@ class _Execution:
             if pid and started and end_survivor(pid, started, self.how.patience):
                 self.watch.say(f"ended process {pid}, which a matrix that was killed had left")
         self._clean()
-        for path in self._captures() - {end.run for end in self.progress.ended.values()}:
+        for path in self.folder.captures() - {end.run for end in self.progress.ended.values()}:
             self._set_aside(path)
             self.watch.say(f"set aside the capture of an interrupted run: {path}")
 
@@ -212,7 +212,7 @@ class _Execution:
     def _run_one(self, cell: Cell, repeat: int, interrupts: Interrupts) -> Ended:
         key = cell.id, repeat
         log = self.folder.logs / f"{cell.id}-{repeat}.log"
-        before = self._captures()
+        before = self.folder.captures()
         self.state.started(key)
         child = Child(self._command(cell, repeat), log)
         self.state.process(key, child.pid, child.start_time)
@@ -231,7 +231,7 @@ class _Execution:
         code = child.reap()
         if code < 0:
             self._clean()
-        run = next(iter(self._captures() - before), "")
+        run = next(iter(self.folder.captures() - before), "")
         failed = (
             f"it took longer than {human(timeout, 's')}" if timed_out else "" if interrupted else _failure(code, log)
         )
@@ -255,9 +255,6 @@ class _Execution:
             "--report" if self.how.keep == "metrics" else "--no-report",
             *cell.words,
         ]
-
-    def _captures(self) -> set[str]:
-        return {path.name for path in self.folder.runs.iterdir() if path.is_dir()}
 
     def _keep(self, run: str) -> str:
         """Drop what is not to be kept; returns why the run has no figures after all."""

@@ -48,9 +48,7 @@ class MatrixFolder:
             for folder in (self.runs, self.logs):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise EdgeprofError(
-                f"cannot write to {error.filename}: {error.strerror}; name another folder with --output"
-            ) from None
+            raise _cannot_write(error) from None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -58,8 +56,12 @@ class MatrixFolder:
 
         Raises:
             MatrixBusy
+            EdgeprofError: the folder cannot be written.
         """
-        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise _cannot_write(error) from None
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -71,9 +73,17 @@ class MatrixFolder:
         finally:
             os.close(lock)
 
+    def captures(self) -> set[str]:
+        """Names of the runs' capture directories; the scratch folder of a virtual machine, with a dot, is none."""
+        return {path.name for path in self.runs.iterdir() if path.is_dir() and not path.name.startswith(".")}
+
     def bytes(self) -> int:
         """What the folder takes on disk."""
         return bytes_below(self.path)
+
+
+def _cannot_write(error: OSError) -> EdgeprofError:
+    return EdgeprofError(f"cannot write to {error.filename}: {error.strerror}; name another folder with --output")
 
 
 def bytes_below(folder: Path) -> int:

@@ -44,8 +44,7 @@ def _cell_run(place: MatrixFolder, cell: str, levels: dict[str, str], repeat: in
         try:
             if path is None:
                 raise EdgeprofError("its capture directory is gone")
-            run = open_run(path)
-            metrics = {name: entry["value"] for name, entry in metrics_of(run.guest or run).items()}
+            metrics = {name: entry["value"] for name, entry in metrics_of(open_run(path).inside).items()}
         except EdgeprofError as error:
             failed = str(error)
     return CellRun(cell, dict(levels), repeat, path, metrics, failed)

@@ -137,7 +137,7 @@ def why_absent(study: Study, metric: str) -> str:
         if run.failed or run.run_path is None:
             continue
         try:
-            entry = open_run(run.run_path).metrics.get(metric)
+            entry = open_run(run.run_path).inside.metrics.get(metric)
         except (EdgeprofError, OSError, ValueError, KeyError):
             continue
         if entry is not None and entry["reason"]:

@@ -106,7 +106,7 @@ class _Steps:
         from edgeprof.profiler.analysis.steps import step_table
 
         try:
-            table = step_table(RunData.of(open_run(process.path)))
+            table = step_table(RunData.of(open_run(process.path).inside))
             if table is None:
                 return None
             return seconds(times(table, "end_ns") - times(table, "start_ns"))

@@ -91,14 +91,17 @@ def _variance(sample: Floats) -> float:
     return float(sample.var(ddof=1)) if spread > NO_SPREAD * float(np.abs(sample).max()) else 0.0
 
 
-def separation(pairs: Sequence[tuple[int, int]]) -> float:
+def separation(pairs: Sequence[tuple[Floats, Floats]]) -> float | None:
     """The probability that groups without any spread differ as they do by chance, were each run's group drawn by lot.
 
     Of all ways to deal the runs of each pair of groups, at most two separate the values completely
-    (Fisher's permutation test; exact).
+    (Fisher's permutation test; exact).  Pairs that do not all differ the same way have no such probability.
 
     Args:
-        pairs: the number of runs in each of the two groups, for each pair that is compared.
+        pairs: the values of the two groups, for each pair that is compared.
     """
-    ways = math.prod(math.comb(first + second, first) for first, second in pairs)
+    steps = {float(np.sign(other[0] - base[0])) for base, other in pairs}
+    if steps not in ({1.0}, {-1.0}):
+        return None
+    ways = math.prod(math.comb(len(base) + len(other), len(base)) for base, other in pairs)
     return min(1.0, 2 / ways)

@@ -17,7 +17,7 @@ from edgeprof.profiler.statistics import student
 from edgeprof.profiler.statistics.cells import Cells, Key, cells_of, varied
 from edgeprof.profiler.statistics.contrast import ALPHA, NONE_SPREAD, Estimate, contrast, separation
 from edgeprof.profiler.statistics.multiple import holm, strictest
-from edgeprof.profiler.statistics.scale import Scale, forward
+from edgeprof.profiler.statistics.scale import Scale, back, forward
 from edgeprof.profiler.statistics.study import Study
 
 LEAST_RUNS = 2
@@ -152,7 +152,7 @@ def _estimated(matched: _Matched[AnyEffect], cells: Cells) -> AnyEffect:
     return replace(
         effect,
         estimate=estimate,
-        base=float(_unscaled(base, effect.scale)),
+        base=back(base, effect.scale),
         pairs=len(strata),
         processes=sum(len(sample) for sample in samples),
         p=p,
@@ -160,20 +160,11 @@ def _estimated(matched: _Matched[AnyEffect], cells: Cells) -> AnyEffect:
     )
 
 
-def _unscaled(value: float, scale: Scale) -> float:
-    import math
-
-    return math.exp(value) if scale == "log" else value
-
-
 def _without_spread(estimate: Estimate, strata: Sequence[tuple[Key, ...]], cells: Cells) -> float | None:
-    """p where every run of a cell gave the same: exact for pairs that all differ the same way, else not known."""
+    """p where every run of a cell gave the same; of interactions it is not known."""
     if estimate.value == 0 or any(len(stratum) != 2 for stratum in strata):
         return None
-    steps = [float(cells[new][0] - cells[base][0]) for base, new in strata]
-    if not (all(step > 0 for step in steps) or all(step < 0 for step in steps)):
-        return None
-    return separation([(len(cells[base]), len(cells[new])) for base, new in strata])
+    return separation([(cells[base], cells[new]) for base, new in strata])
 
 
 def corrected(effects: Sequence[AnyEffect]) -> list[AnyEffect]:

@@ -113,7 +113,7 @@ def compare(
     effect = contrast(scaled, PAIR)
     p, reason = effect.p, effect.reason
     if effect.reason == NONE_SPREAD:
-        p = separation([(len(base), len(other))]) if effect.value else None
+        p = separation([(samples[0], samples[1])]) if effect.value else None
     return Comparison(
         scale=scale,
         base=samples[0],
@@ -150,10 +150,7 @@ def compare_cells(pairs: Sequence[tuple[Sequence[float], Sequence[float]]], unit
     effect = contrast(scaled, weights)
     p = effect.p
     if effect.reason == NONE_SPREAD:
-        steps = [float(other[0] - base[0]) for base, other in pairs]
-        one_way = all(step > 0 for step in steps) or all(step < 0 for step in steps)
-        sizes = [(len(base), len(other)) for base, other in pairs]
-        p = separation(sizes) if one_way else None
+        p = separation(list(zip(samples[::2], samples[1::2], strict=True))) if effect.value else None
     return Comparison(
         scale=scale,
         base=np.array([sample.mean() for sample in samples[::2]]),

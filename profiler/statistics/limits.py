@@ -91,5 +91,4 @@ def sentence(limit: Limit, found: Comparison, where: str) -> str:
     """Why a limit was broken."""
     effect, about = found.effect, limit.about
     told = words.change(about.name, about.unit, found.scale, effect.value, effect.low, effect.high)
-    p = words.p_value(found.corrected)
-    return f"{about.name}{where} is {told}, p {p if p.startswith('<') else '= ' + p}; the limit is {limit.text}"
+    return f"{about.name}{where} is {told}, {words.p_is(found.corrected)}; the limit is {limit.text}"

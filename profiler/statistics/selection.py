@@ -139,7 +139,7 @@ def _group(name: str, entries: Sequence[Entry]) -> Group:
 
 def _figures(entry: Entry) -> dict[str, float | None]:
     """A run's metrics.  Raises EdgeprofError where they are not those of its command, run to the end."""
-    metrics = metrics_of(entry.run) if entry.run is not None else {}
+    metrics = metrics_of(entry.run.inside) if entry.run is not None else {}
     if not metrics:
         raise EdgeprofError(entry.problem or "it has no metrics")
     info = entry.info

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -137,12 +136,7 @@ def verdict(effect: Effect, told: MetricAnswer) -> str:
     if not effect.shown:
         return words.none_shown(about.unit, told.scale, effect.detectable)
     told_change = words.change(about.name, about.unit, told.scale, estimate.value, estimate.low, estimate.high)
-    return f"{told_change}, p {_p(effect.corrected)}"
-
-
-def _p(p: float) -> str:
-    text = words.p_value(p)
-    return text if text.startswith("<") else f"= {text}"
+    return f"{told_change}, {words.p_is(effect.corrected)}"
 
 
 def together(pair: Interaction, told: MetricAnswer) -> str:
@@ -154,7 +148,7 @@ def together(pair: Interaction, told: MetricAnswer) -> str:
     change = words.change(about.name, about.unit, told.scale, estimate.value, estimate.low, estimate.high)
     return (
         f"{pair.factor} and {pair.with_factor} act together: {pair.level} against {pair.baseline} is {change}"
-        f" with {pair.with_level} than with {pair.with_baseline}, p {_p(pair.corrected or 0.0)}"
+        f" with {pair.with_level} than with {pair.with_baseline}, {words.p_is(pair.corrected)}"
     )
 
 
@@ -209,9 +203,6 @@ def _effect(effect: Effect, told: MetricAnswer) -> dict[str, Any]:
     if estimate is not None:
         values = (estimate.value, estimate.low, estimate.high)
         bounds = dict(zip(("value", "low", "high"), (back(value, told.scale) for value in values), strict=True))
-    detectable = effect.detectable
-    if detectable is not None and told.scale == "log":
-        detectable = math.exp(min(detectable, 700.0))
     return {
         "factor": effect.factor,
         "level": effect.level,
@@ -223,7 +214,7 @@ def _effect(effect: Effect, told: MetricAnswer) -> dict[str, Any]:
         "p": effect.p,
         "p_corrected": effect.corrected,
         "shown": effect.shown,
-        "detectable": detectable,
+        "detectable": back(effect.detectable, told.scale),
         "verdict": verdict(effect, told),
         "reason": effect.reason or None,
     }

@@ -35,6 +35,8 @@ def times(ratio: float) -> str:
     """A ratio: 2.4, 0.04, 1 200."""
     if ratio >= 100:
         return f"{ratio:,.0f}".replace(",", "\u202f") if ratio < 1e6 else f"{ratio:.2g}"
+    if ratio < 0.1:
+        return f"{ratio:.2g}"
     return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.1f}"
 
 
@@ -98,6 +100,12 @@ def _interval(unit: str, scale: Scale, value: float, low: float | None, high: fl
 
 def _signed(value: float, text: str) -> str:
     return f"-{text}" if value < 0 else text
+
+
+def p_is(p: float | None) -> str:
+    """p = 0.03, p < 0.001."""
+    text = p_value(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def p_value(p: float | None) -> str:

@@ -8,8 +8,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgeprof.collectors.sysfs import put
 from edgeprof.profiler.agent import host
-from edgeprof.profiler.storage.changes import Say, put
+from edgeprof.profiler.storage.changes import Say
 from edgeprof.profiler.storage.residency import Residency, residency
 from edgeprof.profiler.units import human
 

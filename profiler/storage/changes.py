@@ -75,15 +75,6 @@ class Changes:
         return (words[-1] if words else f"{argv[0]} ended with code {code}") if code else ""
 
 
-def put(path: str, value: str) -> None:
-    """Write a value to a file of the kernel's, in one write.  Raises OSError."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, value.encode())
-    finally:
-        os.close(descriptor)
-
-
 @contextmanager
 def changes(say: Say, what: str = "storage") -> Iterator[Changes]:
     """A journal for a run's storage, or ``what`` else it has of its own; what is in it is undone on leaving.

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeprof.collectors.sysfs import put
 from edgeprof.profiler.agent import host
 from edgeprof.profiler.errors import EdgeprofError
-from edgeprof.profiler.storage.changes import Changes, Say, put
+from edgeprof.profiler.storage.changes import Changes, Say
 from edgeprof.profiler.storage.spec import StorageSpec
 
 SYS = Path("/sys")
@@ -165,6 +166,8 @@ def _record(disk: Disk, paths: list[Path], changes: Changes) -> None:
         old = host.read_text(str(path))
         if old is not None:
             changes.record("write", path=str(path), old=chosen(old))
+        elif path in paths:
+            raise EdgeprofError(f"{path} cannot be read, so it could not be put back; leave that setting out")
 
 
 def _set(path: Path, value: str, say: Say) -> str:

@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from edgeprof.collectors.sysfs import put
 from edgeprof.profiler.agent.undo_storage import zram_numbers
 from edgeprof.profiler.errors import EdgeprofError
-from edgeprof.profiler.storage.changes import Changes, put
+from edgeprof.profiler.storage.changes import Changes
 from edgeprof.profiler.storage.tools import need_root, need_tool
 
 _CONTROL = Path("/sys/class/zram-control/hot_add")

@@ -11,6 +11,7 @@ import pytest
 
 from edgeprof.dashboards.matrix_report import build
 from edgeprof.profiler.statistics.study import Study
+from edgeprof.profiler.statistics.words import times
 from edgeprof.profiler.units import human
 from tests.synthetic_study import make_study, typical, with_reports
 
@@ -121,6 +122,9 @@ def test_numbers_read_as_everywhere_else(page: Any) -> None:
     ]
     shown = page.evaluate("cases => cases.map(([value, unit]) => Format.human(value, unit))", cases)
     assert shown == [human(value, unit) for value, unit in cases]
+    ratios = [0.004, 0.04, 0.2, 2.5, 42.0, 1234.0]
+    changes = page.evaluate("ratios => ratios.map(ratio => Format.change(Math.log(ratio), {scale: 'log'}))", ratios)
+    assert changes == [f"{times(ratio)}x" for ratio in ratios]
 
 
 def test_the_two_axes_of_the_heat_map_can_be_chosen(page: Any) -> None:

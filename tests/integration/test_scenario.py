@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 
 from edgeprof.profiler.run import Run, open_run
+from edgeprof.workloads.scenarios import __main__ as starting
+from edgeprof.workloads.scenarios.spec import Role, ScenarioSpec
 from tests.helpers import Places, cgroups_left
 
 pytestmark = pytest.mark.root
@@ -109,6 +112,52 @@ def test_outside_a_run_roles_have_no_cgroups_and_work_all_the_same(tmp_path: Pat
     assert said["roles"]["camera"]["result"]["answered"] == pytest.approx(10, abs=1)
     assert said["cgroups"] == "this process is not in the cgroup of a run"
     assert list(tmp_path.iterdir()) == []
+
+
+WAITS_FOR_EVER = 'touch "$EDGEPROF_GATE/ready-$$"; exec sleep 60'
+
+
+def alone(tmp_path: Path, seconds: float, *roles: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """A scenario of commands outside a run."""
+    spec = {
+        "name": "alone",
+        "seconds": seconds,
+        "folder": str(tmp_path),
+        "roles": [dict(r, kind="command") for r in roles],
+    }
+    command = [sys.executable, "-m", "edgeprof.workloads.scenarios", json.dumps(spec)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_a_command_is_ended_with_the_scenario_however_it_takes_that(tmp_path: Path) -> None:
+    trap = {"name": "trap", "command": ["sh", "-c", "trap 'exit 3' TERM; echo 7; while :; do sleep 0.05; done"]}
+    fails = {"name": "fails", "command": ["sh", "-c", "exit 4"]}
+    done = alone(tmp_path, 0.5, trap)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["roles"] == {"trap": {"exit_code": None, "result": 7}}
+    done = alone(tmp_path, 0.5, trap, fails)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "edgeprof scenario: failed roles: fails")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_command_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    done = alone(tmp_path, 5, {"name": "other", "command": ["sleep", "60"]}, {"name": "mine", "command": ["/no/such"]})
+    said = "edgeprof scenario: the role mine cannot be started: /no/such: No such file or directory\n"
+    assert (done.returncode, done.stderr) == (1, said)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_role_that_does_not_end_with_its_time_is_ended_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = ScenarioSpec("alone", (Role("camera", "recorder"),), seconds=0.1, folder=str(tmp_path))
+    monkeypatch.setattr(starting, "GRACE", 0.2)
+    monkeypatch.setattr(starting, "command_of", lambda role, spec, folder: ["sh", "-c", WAITS_FOR_EVER])
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    assert starting.main([spec.to_json()]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["roles"] == {"camera": {"exit_code": None, "result": None}}
+    assert said.err == "edgeprof scenario: still at work 0.2 s after their time, and ended: camera\n"
 
 
 def test_driving_tells_which_role_delayed_which(places: Places, data: Path) -> None:

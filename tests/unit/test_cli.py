@@ -243,6 +243,14 @@ class TestShow:
         assert "80 ms of CPU time" in out
         assert "\x1b" not in out
 
+    def test_of_a_virtual_machine_it_tells_what_happened_inside(self, edgeprof: Call, tmp_path: Path) -> None:
+        tiny_run.write(tmp_path / FIRST, run={"name": "qemu", "wall_time": 60.0})
+        tiny_run.write(tmp_path / FIRST / "guest", run={"name": "the-workload"})
+        out = edgeprof("show", str(tmp_path / FIRST)).out
+        assert out.split()[:1] == ["the-workload"]
+        (row,) = edgeprof("runs", str(tmp_path), "--json").json["runs"]
+        assert row["metrics"]["wall_time"]["value"] == 10.0
+
     def test_missing_metrics_are_named_with_their_reason(self, edgeprof: Call) -> None:
         assert "energy, energy_per_sample: the collector power captured nothing for it" in edgeprof("show", "def").out
 

@@ -133,6 +133,12 @@ def test_texts_and_images_without_classes_are_found(tmp_path: Path) -> None:
     assert dataset.vocabulary == 30_000
 
 
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").symlink_to("gone")
+    with pytest.raises(DataError, match=r"1\.jpg cannot be read \(No such file or directory\)"):
+        describe(tmp_path)
+
+
 def test_a_folder_without_data_says_what_is_wanted(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"neither images nor \.txt files; put them in a folder for each class"):
         describe(tmp_path)

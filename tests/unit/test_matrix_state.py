@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from edgeprof.profiler.errors import EdgeprofError
 from edgeprof.profiler.matrix.axes import Axis
 from edgeprof.profiler.matrix.errors import MatrixBusy, NoMatrix
 from edgeprof.profiler.matrix.estimate import ASSUMED_SECONDS, Estimator
@@ -106,6 +107,23 @@ def test_two_at_once_are_refused(tmp_path: Path) -> None:
         pass
     with MatrixFolder(tmp_path).locked():
         pass
+
+
+def test_a_folder_that_cannot_be_locked_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "lock").mkdir()
+    with (
+        pytest.raises(EdgeprofError, match="lock: Is a directory; name another folder"),
+        MatrixFolder(tmp_path).locked(),
+    ):
+        pass
+
+
+def test_the_scratch_folder_of_a_virtual_machine_is_no_capture(tmp_path: Path) -> None:
+    folder = MatrixFolder(tmp_path)
+    folder.make()
+    (folder.runs / ".edgeprof-vm-1").mkdir()
+    (folder.runs / "20261121T120000Z-x-1").mkdir()
+    assert folder.captures() == {"20261121T120000Z-x-1"}
 
 
 def test_estimates_come_from_the_cell_then_from_its_like_then_from_a_guess() -> None:

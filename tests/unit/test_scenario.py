@@ -14,7 +14,8 @@ import pytest
 from edgeprof.workloads import gate
 from edgeprof.workloads.arrivals import serve
 from edgeprof.workloads.errors import WrongSpec
-from edgeprof.workloads.scenarios.cgroups import run_folders
+from edgeprof.workloads.scenarios import cgroups
+from edgeprof.workloads.scenarios.cgroups import LAUNCHER, run_folders
 from edgeprof.workloads.scenarios.data import need
 from edgeprof.workloads.scenarios.spec import FOLDER, ScenarioSpec, load_scenario, names, scenario_of
 from edgeprof.workloads.scenarios.streams import make_map
@@ -49,13 +50,15 @@ def test_a_scenario_can_be_made_smaller_and_shorter() -> None:
     assert {role.workload.seed for role in spec.roles if role.workload} == {7}
     unchanged = spec.changed(None, 0, 1 << 20, 7)
     assert unchanged == spec
+    assert {role.workload.seed for role in spec.changed(None, 0, 1, 0).roles if role.workload} == {7}, "their own"
     assert need(spec) > 3 << 20
 
 
 def test_a_roles_own_data_is_not_made() -> None:
     own = {"workload": "pilotnet", "lifecycle": "infer", "scenario": "multi"}
     assert need(scenario(one=own)) > 0
-    assert need(scenario(one={"kind": "workload", "workload": {**own, "data": "/somewhere"}})) == 0
+    for role in ({**own, "data": "/somewhere"}, {"kind": "workload", "workload": {**own, "data": "/somewhere"}}):
+        assert need(scenario(one=role)) == 0
 
 
 @pytest.mark.parametrize(
@@ -66,6 +69,13 @@ def test_a_roles_own_data_is_not_made() -> None:
         ({"seconds": 3}, "needs roles"),
         ({"roles": {"Camera": CAMERA}}, "cannot name a role"),
         ({"roles": {"../x": CAMERA}}, "cannot name a role"),
+        ({"roles": {"scenario": CAMERA}}, "not 'scenario'"),
+        ({"roles": {"camera": CAMERA}, "name": "../x"}, "'../x' cannot name a scenario"),
+        ({"roles": {"camera": CAMERA}, "name": 3}, "needs a name"),
+        ({"roles": {"camera": CAMERA}, "seconds": float("nan")}, "seconds and ready must be above 0"),
+        ({"roles": {"camera": CAMERA}, "ready": -1}, "seconds and ready must be above 0"),
+        ({"roles": {"camera": CAMERA}, 1: 2, "colour": "red"}, "an unknown key 1"),
+        ({"roles": {"one": {"workload": ["resnet18"]}}}, "the role one needs a workload"),
         ({"roles": {"camera": 3}}, "a role is a mapping"),
         ({"roles": [dict(CAMERA, name="a"), dict(CAMERA, name="a")]}, "two roles 'a'"),
         ({"roles": {"camera": {"kind": "films"}}}, "unknown kind 'films'"),
@@ -89,7 +99,8 @@ def test_what_is_wrong_is_named(content: Any, words: str) -> None:
 
 
 def test_a_file_that_is_no_scenario_is_named(tmp_path: Path) -> None:
-    for text in (b"roles: [", b"\xff\xfe\xff", b"- 1", b"roles: {a: {kind: films}}"):
+    set_elsewhere = b"roles: {a: {kind: recorder}}\nseed: 3"
+    for text in (b"roles: [", b"\xff\xfe\xff", b"- 1", b"1: 2", b"roles: {a: {kind: films}}", set_elsewhere):
         path = tmp_path / "mine.yaml"
         path.write_bytes(text)
         with pytest.raises(WrongSpec, match=r"mine\.yaml"):
@@ -99,7 +110,7 @@ def test_a_file_that_is_no_scenario_is_named(tmp_path: Path) -> None:
 
 
 def test_json_that_is_no_scenario_is_refused() -> None:
-    for text in ("", "[]", "{", '{"roles": 3}'):
+    for text in ("", "[]", "{", '{"roles": 3}', '{"roles": {"a": {"kind": "recorder"}}}'):
         with pytest.raises(WrongSpec):
             ScenarioSpec.from_json(text)
 
@@ -118,6 +129,11 @@ def test_requests_that_still_wait_at_the_end_are_counted() -> None:
     assert 2 <= served.answered <= 3
     assert served.late == served.answered
     assert served.answered + served.unanswered == pytest.approx(25, abs=2)
+
+
+def test_a_request_that_came_just_before_the_end_is_counted() -> None:
+    served = serve(lambda number: time.sleep(0.45), rate=3, seconds=0.4)
+    assert (served.answered, served.unanswered) == (1, 1), "the second came after 0.33 s"
 
 
 def test_requests_must_be_limited() -> None:
@@ -148,6 +164,15 @@ def test_a_map_of_one_seed_has_the_same_bytes(tmp_path: Path) -> None:
     one, two, other = ((tmp_path / name).read_bytes() for name in ("one", "two", "other"))
     assert len(one) == 3_000_000
     assert one == two != other
+
+
+def test_why_roles_have_no_cgroups_is_said_with_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "edgeprof-x"
+    (folder / f"role-{LAUNCHER}").mkdir(parents=True)
+    (folder / f"role-{LAUNCHER}" / "cgroup.procs").symlink_to("/dev/full")  # refuses what is written, as the kernel may
+    monkeypatch.setattr(cgroups, "run_folders", lambda proc: [folder])
+    found = cgroups.RoleCgroups()
+    assert (found.folders, found.reason) == ([], f"{folder}: No space left on device")
 
 
 def test_the_cgroups_of_a_run_are_found_in_every_hierarchy(tmp_path: Path) -> None:

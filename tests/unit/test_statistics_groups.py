@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeprof.profiler.statistics import bootstrap, student
-from edgeprof.profiler.statistics.contrast import contrast, separation
+from edgeprof.profiler.statistics.contrast import Floats, contrast, separation
 from edgeprof.profiler.statistics.groups import compare, compare_cells, corrected
 from edgeprof.profiler.statistics.multiple import holm, strictest
 from edgeprof.profiler.statistics.scale import scale_of
@@ -214,9 +214,14 @@ class TestSilence:
             compare([], [1.0], "s")
 
     def test_separation_is_exact(self) -> None:
-        assert separation([(2, 3)]) == pytest.approx(2 / 10)
-        assert separation([(2, 2), (3, 3)]) == pytest.approx(2 / (6 * 20))
-        assert separation([(1, 1)]) == 1.0
+        def apart(first: int, second: int) -> tuple[Floats, Floats]:
+            return np.zeros(first), np.ones(second)
+
+        assert separation([apart(2, 3)]) == pytest.approx(2 / 10)
+        assert separation([apart(2, 2), apart(3, 3)]) == pytest.approx(2 / (6 * 20))
+        assert separation([apart(1, 1)]) == 1.0
+        assert separation([apart(2, 2), apart(2, 2)[::-1]]) is None, "they do not differ the same way"
+        assert separation([apart(2, 2), (np.ones(2), np.ones(2))]) is None
 
 
 class TestScale:

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeprof.profiler.analysis.compare import compare as compare_runs
 from edgeprof.profiler.analysis.registry import METRICS
 from edgeprof.profiler.errors import EdgeprofError
-from edgeprof.profiler.statistics.comparison import as_dict, compare_groups
+from edgeprof.profiler.run import open_run
+from edgeprof.profiler.statistics.comparison import _Steps, as_dict, compare_groups
 from edgeprof.profiler.statistics.groups import Comparison, compare, corrected
 from edgeprof.profiler.statistics.limits import broken, parse_limit
 from edgeprof.profiler.statistics.selection import Group, Process, group_of, groups_by, is_group
@@ -53,6 +55,18 @@ class TestSelection:
         group = group_of("new", ["*-new-*"], folder)
         assert ids(group) == ["n10000", "n20000"]
         assert [reason for _, reason in group.left_out] == ["its command ended with exit code 3", "it was interrupted"]
+
+    def test_figures_of_a_virtual_machines_workload_come_from_inside(self, tmp_path: Path) -> None:
+        for name in ("one", "two"):
+            tiny_run.write(tmp_path / name, run={"wall_time": 60.0})
+            tiny_run.write(tmp_path / name / "guest", run={"wall_time": 10.0})
+        group = group_of("vm", [str(tmp_path)], tmp_path)
+        assert [process.metrics["wall_time"] for process in group.processes] == [10.0, 10.0]
+        runs = [open_run(process.path) for process in group.processes]
+        (row,) = (row for row in compare_runs(runs)["metrics"] if row["name"] == "wall_time")
+        assert row["values"] == [10.0, 10.0]
+        assert _Steps().of(group.processes[0]) is not None
+        assert not open_run(tmp_path / "one").inside.path.samefile(tmp_path / "one")
 
     @pytest.mark.parametrize("factor", ["storage.scheduler", "storage_scheduler"])
     def test_by_factor(self, folder: Path, factor: str) -> None:

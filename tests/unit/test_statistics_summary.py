@@ -120,6 +120,7 @@ class TestWords:
             ("wall_time", "s", "log", (-0.05, -0.06, -0.04), "faster by 4.9 % (3.9 to 5.8)"),
             ("throughput", "samples/s", "log", (-0.05, -0.06, -0.04), "slower by 4.9 % (3.9 to 5.8)"),
             ("throughput", "samples/s", "log", (1.2, 1.1, 1.3), "faster: 3.32 times (3.00 to 3.67)"),
+            ("wall_time", "s", "log", (-5.5, -5.6, -5.4), "faster: 0.0041 times (0.0037 to 0.0045)"),
             ("cpu_time", "s", "log", (-0.2, -0.3, -0.1), "lower by 18.1 % (9.5 to 26)"),
             ("data_stall", "share", "linear", (0.102, 0.05, 0.15), "higher by 10.2 points (5.0 to 15.0)"),
             ("major_faults", "count", "linear", (-3.0, -5.0, 1.0), "lower by 3 (-1 to 5)"),
@@ -135,6 +136,7 @@ class TestWords:
 
     def test_p_values(self) -> None:
         assert [words.p_value(p) for p in (None, 1e-9, 0.0123, 0.5, 1.0)] == ["-", "< 0.001", "0.012", "0.50", "1.00"]
+        assert [words.p_is(p) for p in (None, 1e-9, 0.0123)] == ["p = -", "p < 0.001", "p = 0.012"]
 
 
 class TestPage:
@@ -172,7 +174,7 @@ class TestPage:
         assert page.source.count("<script>alert") == 0
         assert "\x1b" not in page.source and "\u202e" not in page.source
         assert "</script><script>alert(1)</script>" in page.text
-        assert len(page.scripts) == 2 + 5
+        assert len(page.scripts) == 2 + 6
 
     def test_many_runs_stay_below_the_limit_and_what_is_left_out_is_named(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

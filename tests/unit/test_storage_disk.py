@@ -64,6 +64,19 @@ def lies_on(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return say
 
 
+def test_what_cannot_be_read_is_not_changed_for_it_could_not_be_put_back(
+    sys_folder: Path, lies_on: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lies_on("ext4", "/dev/root", 259, 0)
+    secret, read = sys_folder / "devices/nvme0n1/queue/nomerges", module.host.read_text
+    monkeypatch.setattr(module.host, "read_text", lambda path: None if Path(path).name == "nomerges" else read(path))
+    journal = UndoJournal(str(tmp_path), "a", "b")
+    with pytest.raises(EdgeprofError, match="nomerges cannot be read, so it could not be put back"):
+        set_disk(disk_of(Path("/data")), StorageSpec(queue={"nomerges": "2"}), Changes(journal), print)
+    assert secret.read_text() == "0\n"
+    journal.remove()
+
+
 def test_a_partition_has_its_parents_queue(sys_folder: Path, lies_on: Callable[..., None]) -> None:
     lies_on("ext4", "/dev/root", 259, 2)
     disk = disk_of(Path("/data"))

@@ -75,7 +75,7 @@ def test_what_is_asked_of_the_storage_is_done_inside(monkeypatch: pytest.MonkeyP
     storage = StorageSpec(scheduler="kyber", read_ahead=131072, queue={"nr_requests": "64"}, cache="warm")
     job = vm._inner_job(ON_DISK, Path("/data/set"), storage)
     (disk,) = job["disks"]
-    assert disk["queue"] == {"nr_requests": "64", "scheduler": "kyber", "read_ahead_kb": "128"}
+    assert list(disk["queue"].items()) == [("scheduler", "kyber"), ("nr_requests", "64"), ("read_ahead_kb", "128")]
     assert (disk["mount"], disk["file_system"], disk["copy"]) == ("/data", "xfs", False)
     assert (job["warm"], job["data"], job["cwd"]) == (True, "/data/set", str(Path.cwd()))
     assert job["environment"]["EDGEPROF_STATE"] == "/run/edgeprof"

@@ -32,6 +32,8 @@ def steering(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["{}"], "needs a 'workload'"),
         ([spec(colour="red")], "unknown field 'colour'"),
         ([spec(steps=-1)], "steps must not be below 0"),
+        ([spec(lifecycle="infer", scenario="multi", arrival=0)], "arrival must be above 0"),
+        ([spec(workers=2, prefetch=0)], "prefetch must be above 0"),
         ([spec(framework="caffe")], "there is no framework 'caffe'"),
         ([json.dumps({"workload": "alexnet"})], "there is no workload 'alexnet'"),
         ([spec()], "names no data set"),

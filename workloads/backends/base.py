@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -70,3 +70,16 @@ def samples_in(spec: WorkloadSpec, entry: Workload) -> int:
     if spec.lifecycle == "infer" and spec.scenario != "offline":
         return 1
     return entry.batch if spec.size == "base" else min(entry.batch, 4)
+
+
+def one_pass(
+    loader: Callable[..., Iterator[Any]],
+    spec: WorkloadSpec,
+    entry: Workload,
+    dataset: DataSet,
+    epoch: int,
+    training: bool,
+) -> Iterator[Any]:
+    """An epoch through one of `edgeprof.workloads.data.loaders`, in the sizes that the model takes."""
+    size, length = entry.image_of(spec.size), entry.length_of(spec.size)
+    return loader(spec, dataset, samples_in(spec, entry), epoch, training, size=size, length=length)

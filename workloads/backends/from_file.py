@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import edgeprof
-from edgeprof.workloads.backends.base import samples_in
+from edgeprof.workloads.backends.base import one_pass
 from edgeprof.workloads.errors import WrongSpec
 from edgeprof.workloads.frameworks import FRAMEWORK, missing, version
 from edgeprof.workloads.models import export
@@ -56,15 +56,7 @@ class FromFile:
     def batches(self, epoch: int, training: bool) -> Iterator[Any]:
         from edgeprof.workloads.data.loaders import numpy_batches
 
-        return numpy_batches(
-            self.spec,
-            self.dataset,
-            samples_in(self.spec, self.entry),
-            epoch,
-            training,
-            size=self.entry.image_of(self.spec.size),
-            length=self.entry.length_of(self.spec.size),
-        )
+        return one_pass(numpy_batches, self.spec, self.entry, self.dataset, epoch, training)
 
     def infer(self, batch: Any) -> None:
         self.answer(batch)

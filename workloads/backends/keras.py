@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import edgeprof
-from edgeprof.workloads.backends.base import samples_in
+from edgeprof.workloads.backends.base import one_pass, samples_in
 from edgeprof.workloads.backends.quiet import quiet
 from edgeprof.workloads.errors import MissingFramework, WrongSpec
 from edgeprof.workloads.frameworks import FRAMEWORK, missing
@@ -130,15 +130,8 @@ class Keras:
             "jax": loaders.numpy_batches,
             "pytorch": loaders.torch_batches,
         }
-        return by_framework[self.spec.framework](
-            self.spec,
-            self.dataset,
-            samples_in(self.spec, self.entry),
-            epoch,
-            training,
-            size=self.entry.image_of(self.spec.size),
-            length=self.entry.length_of(self.spec.size),
-        )
+        loader: Any = by_framework[self.spec.framework]
+        return one_pass(loader, self.spec, self.entry, self.dataset, epoch, training)
 
     def train_step(self, batch: Any) -> float:
         return self.engine.train(batch[self._input], batch[self._target])

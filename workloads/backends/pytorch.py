@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import edgeprof
-from edgeprof.workloads.backends.base import samples_in
+from edgeprof.workloads.backends.base import one_pass, samples_in
 from edgeprof.workloads.errors import MissingFramework, WrongSpec
 from edgeprof.workloads.frameworks import missing
 
@@ -122,9 +122,7 @@ class PyTorch:
     def batches(self, epoch: int, training: bool) -> Iterator[Any]:
         from edgeprof.workloads.data.loaders import torch_batches
 
-        spec, entry = self.spec, self.entry
-        size, length = entry.image_of(spec.size), entry.length_of(spec.size)
-        return torch_batches(spec, self.dataset, samples_in(spec, entry), epoch, training, size=size, length=length)
+        return one_pass(torch_batches, self.spec, self.entry, self.dataset, epoch, training)
 
     def train_step(self, batch: Any) -> float:
         from edgeprof.workloads.models.pytorch_tasks import inputs, loss

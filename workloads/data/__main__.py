@@ -1,4 +1,4 @@
-"""Makes one data set in a process of its own: ``python -m edgeprof.workloads.data SPEC.json-text FOLDER``.
+"""Makes one data set in a process of its own: ``python -m edgeprof.workloads.data SPEC-AS-JSON FOLDER``.
 
 Progress goes to standard error, line by line; the last line on standard output is the data set's path.
 """

@@ -188,7 +188,7 @@ def _own(path: Path) -> DataSet:
     total = {"images": 0, "text": 0}
 
     def complain(error: OSError) -> None:
-        raise DataError(f"{error.filename} cannot be read ({error.strerror}); name a folder that you may read")
+        raise DataError(f"{error.filename} cannot be read ({error.strerror}); name a folder that can be read whole")
 
     for folder, below, names in os.walk(path, onerror=complain):
         below[:] = sorted(name for name in below if not name.startswith("."))
@@ -198,14 +198,17 @@ def _own(path: Path) -> DataSet:
             kind = "images" if suffix in pictures else "text" if suffix == ".txt" else None
             if kind and not name.startswith("."):
                 found[kind].append((inside.parts[0] if inside.parts else "", (inside / name).as_posix()))
-                total[kind] += (Path(folder) / name).stat().st_size
+                try:
+                    total[kind] += (Path(folder) / name).stat().st_size
+                except OSError as error:  # a link that leads nowhere
+                    complain(error)
     kind = max(found, key=lambda kind: len(found[kind]))
     if not found[kind]:
         raise DataError(
             f"{path} holds neither images nor .txt files; put them in a folder for each class, such as "
             f"{path / 'cat' / '1.jpg'}"
         )
-    classes = sorted({name for name, _ in found[kind]})
+    classes = {name: number for number, name in enumerate(sorted({name for name, _ in found[kind]}))}
     files = sorted(found[kind])
     return DataSet(
         path=path,
@@ -220,5 +223,5 @@ def _own(path: Path) -> DataSet:
         sequence=(TOKENS, 1) if kind == "text" else None,
         vocabulary=VOCABULARY if kind == "text" else None,
         files=tuple(name for _, name in files),
-        labels=tuple(classes.index(name) for name, _ in files),
+        labels=tuple(classes[name] for name, _ in files),
     )

@@ -219,4 +219,4 @@ def _sync(folder: Path) -> None:
 
 
 def _shown(size: int) -> str:
-    return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.1g} MB"
+    return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.2g} MB"

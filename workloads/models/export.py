@@ -176,7 +176,7 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"{error.filename}: {error.strerror}; {VARIABLE} names another folder for models", file=sys.stderr)
+        print(f"{error.filename or cache_folder()}: {error.strerror}; {VARIABLE} names another folder", file=sys.stderr)
         return 2
     return 0
 

@@ -31,10 +31,12 @@ from edgeprof.workloads.scenarios.spec import Role, ScenarioSpec
 GRACE = 10.0
 """Seconds beyond the measured part that a role may take to end by itself, then to end when asked to."""
 _POLL = 0.02
+_LAST_LINE = 1 << 20
+"""Bytes at the end of a role's output in which its last line is looked for."""
 
 
 class RoleFailed(Exception):
-    """A role ended before it was ready."""
+    """A role could not be started, or ended before it was ready."""
 
 
 class Running:
@@ -43,22 +45,25 @@ class Running:
     def __init__(self, spec: ScenarioSpec, folder: Path, cgroups: RoleCgroups) -> None:
         self.spec, self.folder, self.cgroups = spec, folder, cgroups
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.asked: set[str] = set()
 
     def start(self, role: Role) -> None:
-        """Start a role in its cgroup."""
-        output = (self.folder / f"{role.name}.out").open("wb")
-        environment = dict(os.environ, **{gate.VARIABLE: str(self.folder)})
-        if self.cgroups.folders:
+        """Start a role in its cgroup.  Raises RoleFailed."""
+        command = command_of(role, self.spec, self.folder)
+        try:
             self.cgroups.make(role.name)
-        with output:
-            process = subprocess.Popen(
-                command_of(role, self.spec, self.folder),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                env=environment,
-                preexec_fn=lambda: self._enter(role),
-            )
-        self.processes[role.name] = process
+            with (self.folder / f"{role.name}.out").open("wb") as output:
+                self.processes[role.name] = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    env=dict(os.environ, **{gate.VARIABLE: str(self.folder)}),
+                    preexec_fn=lambda: self._enter(role),
+                )
+        except OSError as error:
+            raise RoleFailed(f"the role {role.name} cannot be started: {error.filename}: {error.strerror}") from None
+        except subprocess.SubprocessError:  # of what is done before its program is run
+            raise RoleFailed(f"the role {role.name} cannot be started: its cgroup refuses it") from None
 
     def _enter(self, role: Role) -> None:
         """In the child: a process group of its own, so that what it starts ends with it, and the role's cgroup."""
@@ -93,6 +98,7 @@ class Running:
 
     def end(self) -> None:
         """Ask what still runs to end, and kill what does not: the roles' processes and all that they started."""
+        self.asked |= {name for name, process in self.processes.items() if process.poll() is None}
         for number in (signal.SIGTERM, signal.SIGKILL):
             deadline = time.monotonic() + GRACE
             running = self._running()
@@ -112,17 +118,21 @@ class Running:
         return {pid for pid, state, group in _processes() if state not in "ZX" and (group in groups or pid in inside)}
 
     def results(self) -> dict[str, Any]:
-        """What each role printed last, and its exit code; one that was ended as planned has the code null."""
+        """What each role printed last, and its exit code: null where `end` had to end it, as it does with commands."""
         found: dict[str, Any] = {}
         for name, process in self.processes.items():
-            text = (self.folder / f"{name}.out").read_text(errors="replace").strip()
             try:
-                said = json.loads(text.splitlines()[-1]) if text else None
-            except ValueError:
+                said = json.loads(_last_line(self.folder / f"{name}.out"))
+            except (ValueError, RecursionError):
                 said = None
-            code = process.returncode
-            found[name] = {"exit_code": None if code == -signal.SIGTERM else code, "result": said}
+            found[name] = {"exit_code": None if name in self.asked else process.returncode, "result": said}
         return found
+
+
+def _last_line(path: Path) -> str:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _LAST_LINE))
+        return file.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
 
 
 def _processes() -> Iterator[tuple[int, str, int]]:
@@ -174,8 +184,11 @@ def main(arguments: Sequence[str]) -> int:
     """Run the scenario that the arguments hold; 1: a role failed, 2: the spec is wrong, 130: interrupted."""
     signal.signal(signal.SIGTERM, _interrupted)
     try:
-        outcome = run(ScenarioSpec.from_json(arguments[0]))
-    except (WrongSpec, IndexError) as error:
+        if len(arguments) != 1:
+            raise WrongSpec("give one argument, the scenario as JSON; `edgeprof run NAME` makes it")
+        spec = ScenarioSpec.from_json(arguments[0])
+        outcome = run(spec)
+    except WrongSpec as error:
         print(f"edgeprof scenario: {error}", file=sys.stderr)
         return 2
     except RoleFailed as error:
@@ -184,7 +197,14 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 130
     print(json.dumps(outcome), flush=True)
-    failed = [name for name, said in outcome["roles"].items() if said["exit_code"]]
+    codes = {name: said["exit_code"] for name, said in outcome["roles"].items()}
+    late = [role.name for role in spec.roles if role.kind != "command" and codes[role.name] is None]
+    if late:
+        print(
+            f"edgeprof scenario: still at work {GRACE:g} s after their time, and ended: {', '.join(late)}",
+            file=sys.stderr,
+        )
+    failed = [name for name, code in codes.items() if code]
     if failed:
         print(f"edgeprof scenario: failed roles: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

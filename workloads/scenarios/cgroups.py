@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 PREFIX = "role-"
+LAUNCHER = "scenario"
+"""The role of the process that starts the others."""
 _LEFT_OUT = {"cpu", "cpuset"}
 """Controllers in which roles stay together: the scheduler would share processors between groups, not programs."""
 _HANDED_ON = ("memory", "io")
@@ -23,9 +25,9 @@ class RoleCgroups:
         self.folders = run_folders(proc)
         self.reason = "" if self.folders else "this process is not in the cgroup of a run"
         try:
-            self._enter(self.make("scenario"), os.getpid())
-        except OSError as error:
-            self.reason = f"{error.filename}: {error.strerror}"
+            self._enter(self.make(LAUNCHER), os.getpid())
+        except OSError as error:  # what the kernel refuses on writing names no file
+            self.reason = f"{error.filename or self.folders[0]}: {error.strerror}"
             self.folders = []
         for folder in self.folders:
             self._hand_on(folder)

@@ -11,12 +11,14 @@ from typing import Any
 
 from edgeprof.workloads.catalog import WORKLOADS
 from edgeprof.workloads.errors import WrongSpec
+from edgeprof.workloads.scenarios.cgroups import LAUNCHER
 from edgeprof.workloads.spec import WorkloadSpec
 
 FOLDER = Path(__file__).parent
 KINDS = ("workload", "recorder", "tiles", "command")
 MOST_ROLES = 32
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_SCENARIO_NAME = re.compile(r"\w[\w .-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,10 @@ class ScenarioSpec:
             raise WrongSpec(f"the scenario has two roles {twice!r}; give each a name of its own")
         if not 1 <= len(names) <= MOST_ROLES:
             raise WrongSpec(f"a scenario has between 1 and {MOST_ROLES} roles, this one has {len(names)}")
+        if not _SCENARIO_NAME.fullmatch(self.name):  # of a folder, too
+            raise WrongSpec(f"{self.name!r} cannot name a scenario: use letters, digits, blanks, '.', '_' and '-'")
+        if not (0 < self.seconds < float("inf") and 0 < self.ready < float("inf")):
+            raise WrongSpec("seconds and ready must be above 0")
 
     def to_json(self) -> str:
         """The spec as one line of JSON."""
@@ -91,9 +97,11 @@ class ScenarioSpec:
             raise WrongSpec(f"the scenario's spec is not right: {error}") from None
 
     def changed(self, size: str | None, seconds: float, data_bytes: int, seed: int) -> ScenarioSpec:
-        """The same with models of another size (None: their own), for another time (0: its own), on other data."""
+        """The same on other data; size, time and seed stay what they are where None or 0 is given."""
         roles = tuple(
-            replace(role, workload=replace(role.workload, size=size or role.workload.size, seed=seed))
+            replace(
+                role, workload=replace(role.workload, size=size or role.workload.size, seed=seed or role.workload.seed)
+            )
             if role.workload
             else role
             for role in self.roles
@@ -120,7 +128,12 @@ def load_scenario(path: Path) -> ScenarioSpec:
     except yaml.YAMLError as error:
         raise WrongSpec(f"the scenario {path} is not YAML: {' '.join(str(error).split())}") from None
     try:
-        return scenario_of(dict({"name": path.stem}, **content) if isinstance(content, dict) else content)
+        if not isinstance(content, dict):
+            return scenario_of(content)
+        options = next((key for key in ("data_bytes", "seed", "folder") if key in content), None)
+        if options:
+            raise WrongSpec(f"{options!r} does not stand in a file: `edgeprof run` has options for it")
+        return scenario_of({"name": path.stem, **content})
     except WrongSpec as error:
         raise WrongSpec(f"the scenario {path}: {error}") from None
 
@@ -130,6 +143,8 @@ def scenario_of(content: Any) -> ScenarioSpec:
     if not isinstance(content, Mapping):
         raise WrongSpec("a scenario is a mapping with roles")
     values = _known(content, ScenarioSpec, "the scenario")
+    if not isinstance(values.get("name"), str):
+        raise WrongSpec("a scenario needs a name: a text")
     roles = values.get("roles")
     if isinstance(roles, Mapping):
         roles = [dict(role, name=name) if isinstance(role, Mapping) else role for name, role in roles.items()]
@@ -142,18 +157,15 @@ def _role(content: Any) -> Role:
     if not isinstance(content, Mapping) or not isinstance(content.get("name"), str):
         raise WrongSpec(f"a role is a mapping, and not {content!r}")
     name = content["name"]
-    if not _NAME.fullmatch(name):
-        raise WrongSpec(f"{name!r} cannot name a role: use small letters, digits, - and _")
+    if not _NAME.fullmatch(name) or name == LAUNCHER:
+        raise WrongSpec(f"{name!r} cannot name a role: use small letters, digits, - and _, and not {LAUNCHER!r}")
     content = dict(content, kind=content.get("kind") or "workload")
     if content["kind"] not in KINDS:
         raise WrongSpec(f"the role {name} has an unknown kind {content['kind']!r}; there are: {', '.join(KINDS)}")
     workload = content.get("workload")
     if content["kind"] == "workload" and not isinstance(workload, Mapping):
-        own = {item.name for item in fields(WorkloadSpec)} & set(content) - {"deadline", "data"}
-        settings = {key: content.pop(key) for key in own}
-        if "deadline" in content:
-            settings["deadline"] = content.pop("deadline")
-        content["workload"] = workload = settings
+        own = {item.name for item in fields(WorkloadSpec)} & set(content)
+        content["workload"] = workload = {key: content.pop(key) for key in own}
     values = _known(content, Role, f"the role {name}")
     if content["kind"] == "workload":
         values["workload"] = _workload(name, workload)
@@ -172,7 +184,7 @@ def _role(content: Any) -> Role:
 
 
 def _workload(role: str, values: Any) -> WorkloadSpec:
-    if not isinstance(values, Mapping) or values.get("workload") not in WORKLOADS:
+    if not isinstance(values, Mapping) or str(values.get("workload")) not in WORKLOADS:
         raise WrongSpec(f"the role {role} needs a workload; `edgeprof workloads` lists them")
     try:
         return WorkloadSpec.from_json(json.dumps(dict(values)))
@@ -193,7 +205,7 @@ def _known(content: Mapping[str, Any], kind: type, what: str) -> dict[str, Any]:
         if isinstance(default, (str, int, float)) and type(value) is not type(default):
             raise WrongSpec(f"{what} has a wrong {item.name}: {value!r}")
         found[item.name] = value
-    unknown = sorted(set(content) - set(found))
+    unknown = [key for key in content if key not in found]
     if unknown:
         raise WrongSpec(f"{what} has an unknown key {unknown[0]!r}")
     return found

@@ -1,6 +1,6 @@
 """The roles that are no models: a camera recorder that writes frames, and a map whose tiles are read.
 
-python -m edgeprof.workloads.scenarios.streams ROLE.json-text SECONDS FOLDER
+python -m edgeprof.workloads.scenarios.streams ROLE-AS-JSON SECONDS FOLDER
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +83,40 @@ def compact(values: Any) -> Any:
 SECONDS = {"tickformat": "~s", "ticksuffix": "s"}
 BYTES = {"tickformat": "~s", "ticksuffix": "B"}
 """Axis formats: plotly puts the SI prefix between number and unit."""
+
+
+def bars_in_parts(
+    names: Sequence[str], parts: Iterable[tuple[str, Any, str]], title: str, axis: Mapping[str, str], left: int
+) -> go.Figure:
+    """Horizontal bars; each part has its name, a value for each bar, and a colour.
+
+    Args:
+        names: of the bars, the lowest first.
+        title: of the values.
+        axis: `SECONDS` or `BYTES`.
+        left: pixels for the names.
+    """
+    import plotly.graph_objects as go
+
+    template = "%{x:.3s}" + axis["ticksuffix"]
+    figure = go.Figure(
+        [
+            go.Bar(orientation="h", x=compact(x), y=names, name=name, marker={"color": colour}, hovertemplate=template)
+            for name, x, colour in parts
+        ]
+    )
+    figure.update_xaxes(title=title, **axis)
+    figure.update_yaxes(type="category")
+    figure.update_layout(
+        barmode="stack",
+        height=130 + 34 * len(names),
+        bargap=0.35,
+        showlegend=True,
+        hovermode="y unified",
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        margin={"l": left, "r": 16, "t": 30, "b": 50},
+    )
+    return figure
 
 
 def time_axis(wall: float) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeprof.dashboards.report.downsample import Floats
-from edgeprof.dashboards.report.figures.base import BYTES, Absent, DataTable, Outcome, Picture, absent, compact
+from edgeprof.dashboards.report.figures.base import BYTES, Absent, DataTable, Outcome, Picture, absent, bars_in_parts
 from edgeprof.dashboards.report.text import clean, label
 from edgeprof.dashboards.report.theme import OWNER_NAMES, OWNERS
 from edgeprof.profiler.units import count, human
@@ -58,34 +58,14 @@ def build(data: RunData) -> Outcome:
 
 
 def _figure(bars: dict[str, Floats]) -> Any:
-    import plotly.graph_objects as go
-
-    figure, names = go.Figure(), list(bars)[::-1]
-    for number, (owner, colour) in enumerate(OWNERS.items()):
-        values = np.array([bars[name][number] for name in names])
-        if values.sum() > 0:
-            figure.add_trace(
-                go.Bar(
-                    orientation="h",
-                    x=compact(values),
-                    y=names,
-                    name=OWNER_NAMES[owner],
-                    marker={"color": colour},
-                    hovertemplate="%{x:.3s}B",
-                )
-            )
-    figure.update_xaxes(title="bytes", **BYTES)
-    figure.update_yaxes(type="category")
-    figure.update_layout(
-        barmode="stack",
-        height=120 + 34 * len(bars),
-        bargap=0.35,
-        showlegend=True,
-        hovermode="y unified",
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
-        margin={"l": 90, "r": 16, "t": 30, "b": 50},
-    )
-    return figure
+    names = list(bars)[::-1]
+    values = np.array([bars[name] for name in names])
+    parts = [
+        (OWNER_NAMES[owner], values[:, number], colour)
+        for number, (owner, colour) in enumerate(OWNERS.items())
+        if values[:, number].any()
+    ]
+    return bars_in_parts(names, parts, "bytes", BYTES, left=90)
 
 
 def _table(data: RunData, size: Floats) -> DataTable:

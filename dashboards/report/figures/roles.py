@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgeprof.dashboards.report.figures.base import SECONDS, Absent, DataTable, Outcome, Picture
+from edgeprof.dashboards.report.figures.base import SECONDS, Absent, DataTable, Outcome, Picture, bars_in_parts
 from edgeprof.dashboards.report.text import clean, label, sentences
 from edgeprof.dashboards.report.theme import CYCLE, GREY, INK
 from edgeprof.profiler.analysis.delays import ITSELF, OTHERS
@@ -69,8 +69,6 @@ def build(data: RunData) -> Outcome:
 
 
 def _figure(delays: Sequence[Mapping[str, Any]]) -> Any:
-    import plotly.graph_objects as go
-
     total: dict[str, float] = {}
     parts: dict[str, dict[str, float]] = {}
     for item in delays:
@@ -78,32 +76,13 @@ def _figure(delays: Sequence[Mapping[str, Any]]) -> Any:
         total[bar] = total.get(bar, 0.0) + float(item["seconds"])
         parts.setdefault(label(item["culprit"]), {})[bar] = float(item["seconds"])
     bars = sorted(total, key=lambda name: -total[name])[:MOST][::-1]
-    figure = go.Figure()
     own = {OTHERS: GREY, ITSELF: INK}
     hues = itertools.cycle(colour for colour in CYCLE if colour != GREY)
-    for culprit, values in sorted(parts.items(), key=lambda item: item[0] in own):
-        figure.add_trace(
-            go.Bar(
-                orientation="h",
-                x=[values.get(bar, 0.0) for bar in bars],
-                y=bars,
-                name=culprit,
-                marker={"color": own.get(culprit) or next(hues)},
-                hovertemplate="%{x:.3s}s",
-            )
-        )
-    figure.update_xaxes(title="time waited", **SECONDS)
-    figure.update_yaxes(type="category")
-    figure.update_layout(
-        barmode="stack",
-        height=130 + 34 * len(bars),
-        bargap=0.35,
-        showlegend=True,
-        hovermode="y unified",
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
-        margin={"l": 140, "r": 16, "t": 30, "b": 50},
+    culprits = (
+        (culprit, [values.get(bar, 0.0) for bar in bars], own.get(culprit) or next(hues))
+        for culprit, values in sorted(parts.items(), key=lambda item: item[0] in own)
     )
-    return figure
+    return bars_in_parts(bars, culprits, "time waited", SECONDS, left=140)
 
 
 def _table(account: Mapping[str, Any]) -> DataTable:
