@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgeprof.profiler.guest.archive import Archive
+from edgeprof.profiler.guest.busybox import busybox
 from edgeprof.profiler.guest.errors import NoGuest
 from edgeprof.profiler.guest.kernel import Kernel
 from edgeprof.profiler.guest.qemu import KVM, TCG, Machine, Running
@@ -36,7 +37,8 @@ def choose(asked: str, kernel: Kernel, cache: Path, say: Callable[[str], None]) 
     """
     if asked == TCG:
         return TCG
-    problem = _cannot_open()
+    foreign = not kernel.architecture.is_here
+    problem = f"this machine's processor is no {kernel.architecture.kernel}" if foreign else _cannot_open()
     if not problem and asked == KVM:
         return KVM
     if not problem:
@@ -49,7 +51,7 @@ def choose(asked: str, kernel: Kernel, cache: Path, say: Callable[[str], None]) 
             return KVM
         problem = "a guest does not boot on it"
     if asked == KVM:
-        raise NoGuest(f"KVM cannot be used: {problem}; leave --vm-accel out to emulate in software")
+        raise NoGuest(f"KVM cannot be used: {problem}; leave the accelerator out to emulate in software")
     return TCG
 
 
@@ -68,7 +70,7 @@ def _boots(kernel: Kernel) -> bool:
             archive = Archive(file)
             archive.folder("dev")
             archive.node("dev/console", 5, 1)
-            archive.busybox()
+            archive.busybox(busybox(kernel.architecture))
             archive.file("init", _INIT.encode(), 0o755)
             archive.close()
         running = Running(Machine(kernel, folder / "initramfs", memory=256, accelerator=KVM), folder / "console.log")

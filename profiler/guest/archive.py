@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import stat
-import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgeprof.profiler.guest import tools
 from edgeprof.profiler.guest.kernel import Kernel, module_content
+
+APPLETS = "/bin/busybox mount -t proc proc /proc; /bin/busybox --install -s /applets"
+"""First words of an init: the names of busybox's programs, which it finds out by /proc."""
 
 
 class Archive:
@@ -47,16 +50,13 @@ class Archive:
         """A character device."""
         self._entry(name, stat.S_IFCHR | 0o600, device=(major, minor))
 
-    def busybox(self) -> None:
-        """A shell as /bin/sh, and busybox's other programs in /applets.  Raises NoGuest."""
-        path = tools.program("busybox")
+    def busybox(self, path: Path) -> None:
+        """A shell as /bin/sh; an init makes busybox's other programs with `APPLETS`."""
         self.program(path, "bin/busybox")
         self.link("bin/sh", "busybox")
-        listed = subprocess.run([path, "--list"], capture_output=True, text=True, check=True)
-        for applet in listed.stdout.split():
-            self.link(f"applets/{applet}", "/bin/busybox")
+        self.folder("applets")
 
-    def modules(self, kernel: Kernel, names: list[str]) -> None:
+    def modules(self, kernel: Kernel, names: Sequence[str | Path]) -> None:
         """Kernel modules and what they need in /lib; /modules lists them in their order.  Raises NoGuest."""
         paths = {f"/lib/{path.name.partition('.ko')[0]}.ko": path for path in kernel.modules(names)}
         for name, path in paths.items():

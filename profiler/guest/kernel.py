@@ -7,14 +7,13 @@ import lzma
 import os
 import platform
 import re
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgeprof.profiler.guest.architecture import Architecture, here
 from edgeprof.profiler.guest.errors import NoGuest
+from edgeprof.profiler.guest.packages import Apt
 
 _DEBIAN = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 CLOUD, GENERIC = f"linux-image-cloud-{_DEBIAN}", f"linux-image-{_DEBIAN}"
@@ -24,7 +23,6 @@ _PATTERNS = {
     CLOUD: re.compile(rf"linux-image-\d[\w.+]*-\d+-cloud-{_DEBIAN}"),
     GENERIC: re.compile(rf"linux-image-\d[\w.+]*-\d+-{_DEBIAN}"),
 }
-_FETCH_SECONDS = 180
 
 
 def cache_folder() -> Path:
@@ -46,31 +44,38 @@ class Kernel:
         image: bzImage (x86) or Image (arm64).
         tree: the folder that holds ``lib/modules/VERSION``; None: no modules are known, all it needs is built in.
         version: as ``uname -r`` gives it; empty: not known.
+        architecture: of the machine that it runs on.
     """
 
     image: Path
     tree: Path | None
     version: str
+    architecture: Architecture = field(default_factory=here)
 
     def has(self, name: str) -> bool:
         """Whether a module is there or built in; without a tree that is taken for granted."""
         return self.tree is None or _plain(name) in self._files() or _plain(name) in self._built_in()
 
-    def modules(self, names: Iterable[str]) -> list[Path]:
-        """Files of the named modules and all they need, in the order in which they load.
+    def modules(self, names: Iterable[str | Path]) -> list[Path]:
+        """Files of modules and all they need, in the order in which they load.
+
+        Args:
+            names: of the kernel's own modules, or files of others that were built for it.
 
         Raises:
             NoGuest: the kernel has no such module.
         """
-        if self.tree is None:
-            return []
-        files, built_in = self._files(), self._built_in()
+        names = list(names)
+        given = {_stem(name): name for name in names if isinstance(name, Path)}
+        files, built_in = {**self._files(), **given}, self._built_in()
         ordered: list[Path] = []
 
         def add(name: str) -> None:
             if name in built_in:
                 return
             if name not in files:
+                if self.tree is None:
+                    return
                 raise NoGuest(f"the kernel {self.version} has no module {name}")
             needs = re.search(rb"\0depends=([^\0]*)\0", module_content(files[name]))  # of the section .modinfo
             for other in needs[1].decode().split(",") if needs and needs[1] else ():
@@ -79,22 +84,30 @@ class Kernel:
                 ordered.append(files[name])
 
         for name in names:
-            add(_plain(name))
+            add(_stem(name) if isinstance(name, Path) else _plain(name))
         return ordered
 
-    def _folder(self) -> Path:
-        assert self.tree is not None
-        return self.tree / "lib" / "modules" / self.version
+    def _folder(self) -> Path | None:
+        if self.tree is None:
+            return None
+        folder = self.tree / "lib" / "modules" / self.version
+        return folder if folder.is_dir() else self.tree / "usr" / folder.relative_to(self.tree)
 
     def _files(self) -> dict[str, Path]:
-        return {_plain(path.name.partition(".ko")[0]): path for path in self._folder().rglob("*.ko*")}
+        folder = self._folder()
+        return {} if folder is None else {_stem(path): path for path in folder.rglob("*.ko*")}
 
     def _built_in(self) -> set[str]:
+        folder = self._folder()
         try:
-            listed = (self._folder() / "modules.builtin").read_text()
+            listed = "" if folder is None else (folder / "modules.builtin").read_text()
         except OSError:
             return set()
         return {_plain(Path(line).stem) for line in listed.split()}
+
+
+def _stem(path: Path) -> str:
+    return _plain(path.name.partition(".ko")[0])
 
 
 def _plain(module: str) -> str:
@@ -134,8 +147,8 @@ def distribution_kernel(cache: Path | None = None, package: str = CLOUD) -> Kern
     name = max(cached, key=_by_number, default="")
     if not name:
         try:
-            name = _newest_package(package)
-            _unpack(name, cache)
+            name = newest_image(Apt(), package)
+            Apt().unpack([name], cache / name)
         except NoGuest:
             installed = _installed_kernel()
             if installed is None:
@@ -145,7 +158,7 @@ def distribution_kernel(cache: Path | None = None, package: str = CLOUD) -> Kern
     return Kernel(cache / name / "boot" / f"vmlinuz-{version}", cache / name, version)
 
 
-def given_kernel(image: Path) -> Kernel:
+def given_kernel(image: Path, architecture: Architecture | None = None) -> Kernel:
     """A kernel image, with the modules of its version where they lie beside it or are installed here.
 
     Raises:
@@ -156,8 +169,8 @@ def given_kernel(image: Path) -> Kernel:
     version = _version_of(image)
     for tree in (image.resolve().parent.parent, Path("/")):
         if version and (tree / "lib" / "modules" / version).is_dir():
-            return Kernel(image.resolve(), tree, version)
-    return Kernel(image.resolve(), None, version)
+            return Kernel(image.resolve(), tree, version, architecture or here())
+    return Kernel(image.resolve(), None, version, architecture or here())
 
 
 def _version_of(image: Path) -> str:
@@ -193,40 +206,9 @@ def _by_number(name: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", name)]
 
 
-def _newest_package(package: str) -> str:
-    if shutil.which("apt-cache") is None:
-        raise NoGuest("no apt here to fetch a guest's kernel: give one with --vm-kernel")
-    answer = subprocess.run(
-        ["apt-cache", "depends", package], capture_output=True, text=True, timeout=_FETCH_SECONDS, check=False
-    )
-    found = re.search(r"Depends: (linux-image-[\w.+-]+)", answer.stdout)
-    if found is None:
-        raise NoGuest(f"apt knows no {package}: run apt-get update, or give a guest's kernel with --vm-kernel")
-    return found[1]
-
-
-def _unpack(name: str, cache: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=cache) as place:
-        folder = Path(place)
-        folder.chmod(0o755)  # apt's own user writes here
-        try:
-            fetched = subprocess.run(
-                ["apt-get", "download", name],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                timeout=_FETCH_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise NoGuest(f"apt-get did not download {name} within {_FETCH_SECONDS} s: try again") from None
-        files = list(folder.glob("*.deb"))
-        if fetched.returncode or not files:
-            last = (fetched.stderr.strip().splitlines() or ["it gave no reason"])[-1]
-            raise NoGuest(f"apt-get could not download {name} ({last}): run apt-get update, or give a --vm-kernel")
-        subprocess.run(["dpkg", "-x", files[0], folder / "tree"], check=True)
-        try:
-            (folder / "tree").rename(cache / name)
-        except OSError:  # another edgeprof was faster
-            if not (cache / name).is_dir():
-                raise
+def newest_image(apt: Apt, package: str) -> str:
+    """The package with the kernel that Debian's ``package`` stands for.  Raises NoGuest."""
+    for name in apt.depends(package):
+        if name.startswith("linux-image-"):
+            return name.partition(":")[0]
+    raise NoGuest(f"apt knows no {package}: run apt-get update, or give a kernel image of your own")

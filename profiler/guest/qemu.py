@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import re
 import signal
 import time
@@ -12,10 +11,12 @@ from pathlib import Path
 
 from edgeprof.collectors.helper import HelperProcess
 from edgeprof.profiler.guest import tools
+from edgeprof.profiler.guest.errors import NoGuest
 from edgeprof.profiler.guest.kernel import Kernel
 
 KVM, TCG = "kvm", "tcg"
-_X86, _ARM = ("pc", "ttyS0"), ("virt,gic-version=max", "ttyAMA0")
+_COUNTED = "shift=3,sleep=off"
+"""Each instruction takes 8 ns of the guest's time, and time in which it only waits is skipped."""
 _CONSOLE_BYTES = 3000
 _CONTROL = re.compile(r"\x1b(?:c|\[[0-9;?]*[A-Za-z])")
 """Of terminals, as the firmware prints them."""
@@ -43,6 +44,8 @@ class Machine:
     Attributes:
         memory: MiB.
         accelerator: `KVM` or `TCG` (software emulation).
+        counted: whether the guest's time follows the instructions that it executes (QEMU's -icount), so that its
+            measurements repeat; needs software emulation and one processor.
         shared_memory: whether other processes may map the guest's memory, as virtiofsd must.
         arguments: of the kernel, behind the others.
         options: of QEMU, behind the others.
@@ -54,23 +57,31 @@ class Machine:
     cpus: int = 1
     accelerator: str = TCG
     disks: Sequence[Disk] = ()
+    counted: bool = False
     shared_memory: bool = False
     quiet: bool = True
     arguments: Sequence[str] = ()
     options: Sequence[str] = ()
 
     def command(self) -> list[str]:
-        """The command line.  Raises NoGuest where QEMU is missing."""
-        processor = platform.machine()
-        model, console = _ARM if processor == "aarch64" else _X86
-        if self.shared_memory:
-            model += ",memory-backend=memory"
-        words = [str(tools.program(f"qemu-system-{processor}")), "-nodefaults", "-nographic", "-no-reboot"]
-        words += ["-serial", "stdio", "-machine", model, "-accel", self.accelerator]
-        words += ["-cpu", "host" if self.accelerator == KVM else "max", "-smp", str(self.cpus), "-m", str(self.memory)]
+        """The command line.  Raises NoGuest where QEMU is missing, or cannot do what is asked for."""
+        architecture = self.kernel.architecture
+        if self.accelerator == KVM and not architecture.is_here:
+            raise NoGuest(f"this machine emulates {architecture.kernel} in software only")
+        if self.counted and (self.accelerator == KVM or self.cpus > 1):
+            raise NoGuest("instructions are counted in software emulation of one processor only")
+        board = architecture.board + (",memory-backend=memory" if self.shared_memory else "")
+        words = [str(tools.program(f"qemu-system-{architecture.name}")), "-nodefaults", "-nographic", "-no-reboot"]
+        words += ["-serial", "stdio", "-machine", board, "-accel", self.accelerator]
+        words += ["-cpu", "host" if self.accelerator == KVM else architecture.processor]
+        words += ["-smp", str(self.cpus), "-m", str(self.memory)]
+        if self.counted:
+            words += ["-icount", _COUNTED]
         if self.shared_memory:
             words += ["-object", f"memory-backend-memfd,id=memory,size={self.memory}M,share=on"]
-        kernel = [f"console={console}", *(["quiet"] if self.quiet else []), "panic=-1", "random.trust_cpu=on"]
+        kernel = [f"console={architecture.console}", *(["quiet"] if self.quiet else [])]
+        kernel += ["panic=-1", "random.trust_cpu=on"]
+        kernel += architecture.arguments if self.accelerator == TCG else ()
         words += ["-kernel", str(self.kernel.image), "-initrd", str(self.initramfs)]
         words += ["-append", " ".join([*kernel, *self.arguments])]
         for number, disk in enumerate(self.disks):

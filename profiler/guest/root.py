@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeprof.profiler.guest import share
-from edgeprof.profiler.guest.archive import Archive
+from edgeprof.profiler.guest.archive import APPLETS, Archive
+from edgeprof.profiler.guest.busybox import busybox
 from edgeprof.profiler.guest.kernel import Kernel
 
 PLACE = "/run/edgeprof-guest"
@@ -18,7 +19,7 @@ _MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "overlay")
 
 _INIT = """#!/bin/sh
 export PATH=/applets:/bin
-mount -t proc proc /proc
+{applets}
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 for module in $(cat /modules); do insmod "$module" || echo "guest: no module $module"; done
@@ -67,11 +68,12 @@ def write_initramfs(path: Path, kernel: Kernel, kind: str, python: str, modules:
         for folder in ("proc", "sys", "dev", "host", "layer", "root"):
             archive.folder(folder)
         archive.node("dev/console", 5, 1)
-        archive.busybox()
+        archive.busybox(busybox(kernel.architecture))
         archive.modules(kernel, [*_MODULES, *share.MODULES[kind], *modules])
         text = _INIT.format(
             host=share.mount_words(kind, host, "/host"),
             back=share.mount_words(kind, back, f"/root{PLACE}"),
+            applets=APPLETS,
             place=PLACE,
             python=shlex.quote(python),
         )
