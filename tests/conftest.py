@@ -60,6 +60,7 @@ MISSING: dict[str, Callable[[], str | None]] = {
 }
 
 
+os.environ.setdefault("EDGEPROF_KML_CACHE", str(Path(__file__).parent.parent / ".cache" / "kml" / "built"))
 if chromium := find_chromium():
     os.environ.setdefault("EDGEPROF_CHROMIUM", chromium)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -45,7 +46,13 @@ def expected_files() -> set[str]:
         for path in (ROOT / folder).rglob("*")
         if path.name.endswith(NOT_PYTHON) and "__pycache__" not in path.parts
     }
-    return {path if path.startswith("edgeprof/") else f"edgeprof/{path}" for path in modules | others} | {
+    kernel = {
+        str(path.relative_to(ROOT))
+        for part in ("core", "driver", "include", "port")
+        for path in (ROOT / "kmodule" / part).rglob("*")
+        if path.suffix in (".c", ".h") or path.name == "Kbuild"
+    } | {"kmodule/dkms.conf", "kmodule/LICENSE.md"}
+    return {path if path.startswith("edgeprof/") else f"edgeprof/{path}" for path in modules | others | kernel} | {
         "edgeprof/py.typed"
     }
 
@@ -106,3 +113,15 @@ def test_the_installed_wheel_imports_from_where_it_was_put(distributions: tuple[
     assert done.stdout.split() == [
         str(tmp_path / "edgeprof" / path) for path in ("collectors/base.py", "profiler/run.py")
     ]
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here: apt-get install gcc libc6-dev")
+def test_the_wheel_builds_kmlib_from_its_own_sources(distributions: tuple[Path, Path], tmp_path: Path) -> None:
+    with zipfile.ZipFile(distributions[1]) as wheel:
+        wheel.extractall(tmp_path / "site")
+    code = "import sys; sys.path.insert(0, sys.argv[1])\nfrom edgeprof.kmodule import build; print(build.library())"
+    command = [sys.executable, "-I", "-S", "-c", code, str(tmp_path / "site")]
+    environment = {**os.environ, "EDGEPROF_KML_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).is_relative_to(tmp_path / "cache")
