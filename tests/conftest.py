@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,6 +62,8 @@ MISSING: dict[str, Callable[[], str | None]] = {
 
 
 os.environ.setdefault("EDGEPROF_KML_CACHE", str(Path(__file__).parent.parent / ".cache" / "kml" / "built"))
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under nohup; what the tests start would inherit it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 if chromium := find_chromium():
     os.environ.setdefault("EDGEPROF_CHROMIUM", chromium)
 
