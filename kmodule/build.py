@@ -22,6 +22,8 @@ from edgeprof.profiler.guest.headers import BuildTree
 SOURCES = Path(__file__).resolve().parent
 MODULE_PARTS = ("core", "include", "port/kernel", "driver")
 """What kml.ko is made of, below `SOURCES`."""
+SYMBOLS = "Module.symvers"
+"""Beside each kml.ko: what it exports, for the build of other modules (KBUILD_EXTRA_SYMBOLS)."""
 
 _FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-ffp-contract=off")
 """Without contraction: a fused multiply-add rounds once instead of twice, and x86-64 would differ from arm64."""
@@ -58,7 +60,7 @@ def program(source: Path, architecture: Architecture | None = None) -> Path:
 
 
 def module(tree: BuildTree) -> Path:
-    """``kml.ko`` for a kernel, without debug information.
+    """``kml.ko`` for a kernel, without debug information, and `SYMBOLS` beside it.
 
     Raises:
         CannotBuild: the kernel's makefiles end with an error; the sentence names their log.
@@ -70,7 +72,7 @@ def module(tree: BuildTree) -> Path:
     files = [path for part in MODULE_PARTS for path in sorted((SOURCES / part).rglob("*")) if _is_source(path)]
     key = _hash([*files, tree.path / ".config", tree.path / "Module.symvers"], [tree.version, _version(compiler)])
     target = cache_folder() / f"{tree.version}-{key}" / "kml.ko"
-    if target.is_file():
+    if target.is_file() and target.with_name(SYMBOLS).is_file():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as name:
@@ -87,11 +89,12 @@ def module(tree: BuildTree) -> Path:
                 )
             except subprocess.TimeoutExpired:
                 raise CannotBuild(f"kml.ko was not built within {_MODULE_SECONDS} s; {log} tells how far") from None
-        made = copy / "driver" / "kml.ko"
-        if done.returncode or not made.is_file():
+        made, symbols = copy / "driver" / "kml.ko", copy / "driver" / SYMBOLS
+        if done.returncode or not (made.is_file() and symbols.is_file()):
             raise CannotBuild(f"kml.ko cannot be built for {tree.version}: {_first_error(log)}; {log} has all of it")
         strip = _need(f"{cross}strip", _package(tree.architecture))
         subprocess.run([strip, "--strip-debug", made], check=True)
+        symbols.replace(target.with_name(SYMBOLS))
         made.replace(target)
     return target
 

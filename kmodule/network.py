@@ -201,6 +201,7 @@ def _apply(layer: FloatLayer, values: FloatArray) -> FloatArray:
         return 0.5 * (1.0 + np.tanh(values / 2))  # does not overflow, unlike 1 / (1 + exp(-x))
     if layer.type is LayerType.TANH:
         return np.tanh(values)
+    assert layer.type is LayerType.SOFTMAX
     powers = np.exp(values - values.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 

@@ -44,7 +44,7 @@ def build(
     as_json: bool,
 ) -> None:
     """Build libkml.so and kml.ko, and print where they are; what is there already is not built again."""
-    from edgeprof.kmodule.build import library, module
+    from edgeprof.kmodule.build import SYMBOLS, library, module
     from edgeprof.kmodule.dkms import install
     from edgeprof.profiler.guest import architecture
 
@@ -60,6 +60,7 @@ def build(
     if only != "library":
         tree = _tree(kernel_dir, release, chosen or architecture.here())
         built["module"] = module(tree)
+        built["symbols"] = built["module"].with_name(SYMBOLS)
     if output is not None:
         built = {part: _copied(path, output) for part, path in built.items()}
     if as_json:

@@ -143,7 +143,7 @@ def tree(tmp_path: Path) -> Path:
     (folder / "Makefile").write_text(
         "modules:\n"
         "\t@echo $(ARCH) $(MAKELEVEL) >>$(dir $(abspath $(firstword $(MAKEFILE_LIST))))called\n"
-        "\t@cd $(M) && test ! -e kml.o && $(CC) -g -c kml.c -o kml.ko\n"
+        "\t@cd $(M) && test ! -e kml.o && $(CC) -g -c kml.c -o kml.ko && echo exported >Module.symvers\n"
     )
     return folder
 
@@ -156,6 +156,7 @@ class TestModule:
         assert found.name == "kml.ko"
         assert found.read_bytes()[:4] == b"\x7fELF"
         assert b".debug_info" not in found.read_bytes()
+        assert found.with_name(build.SYMBOLS).read_text() == "exported\n"
         assert (tree / "called").read_text() == f"{here().kernel} 0\n"
         assert build.module(given_tree(tree)) == found
         assert (tree / "called").read_text().count("\n") == 1
@@ -257,7 +258,7 @@ class TestCommand:
     def test_the_module_is_built_for_a_named_kernel(self, sources: Path, tree: Path, capsys: Capsys) -> None:
         code, out, err = self.said(capsys, "build", "--kernel-dir", str(tree))
         assert (code, err) == (0, "")
-        assert [Path(line).name for line in out.splitlines()] == ["libkml.so", "kml.ko"]
+        assert [Path(line).name for line in out.splitlines()] == ["libkml.so", "kml.ko", "Module.symvers"]
 
     def test_a_kernel_for_another_processor_is_not_mistaken(self, sources: Path, tree: Path, capsys: Capsys) -> None:
         other = "arm64" if here() is X86_64 else "x86_64"

@@ -130,7 +130,8 @@ def test_a_network_of_pytorch_predicts_the_same() -> None:
     )
     plain = [Feature("a"), Feature("b"), Feature("c")]
     inputs = np.random.default_rng(0).normal(0, 1, (100, 3))
-    model, _ = quantise("torch", plain, from_torch(module), inputs)
+    model, cost = quantise("torch", plain, from_torch(module), inputs)
+    assert cost.output_error < 0.001
     with torch.no_grad():
         expected = module(torch.tensor(inputs, dtype=torch.float32)).numpy()
     assert np.abs(model.predict(inputs) - expected).max() < 0.001

@@ -4,8 +4,9 @@
  *
  *   static const struct kml_predictor_spec spec = { .name = "latency", .inputs = 5, .outputs = 1, ... };
  *   predictor = kml_predictor_create(&spec);            may sleep; ERR_PTR
+ *   rings = kml_predictor_rings(predictor);
  *   if (!kml_predict(predictor, features, &out)) ...    any context but NMI
- *   kml_collect(predictor, features, &target);          any context but NMI
+ *   kml_collect(rings, features, &target);              any context but NMI
  *   kml_predictor_destroy(predictor);                   may sleep; after the last call to it has returned
  */
 #ifndef KML_PREDICTOR_H
