@@ -148,6 +148,8 @@ SCHEMAS: dict[str, pa.Schema] = {
         column("error", pa.int32(), "errno"),  # 0 success; null: not completed
         column("owner", TEXT, "text"),  # run, profiler, kernel, other
         column("phase", TEXT, "text"),  # innermost phase of the run's main process when it was queued; null outside
+        column("inserted_sector", _COUNT, "sectors"),  # where it began, and its length, when it was inserted:
+        column("inserted_bytes", _COUNT, "bytes"),  # before the merges that came later
     ),
     "page_cache": _schema(
         _TIME,

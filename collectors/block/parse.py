@@ -98,6 +98,10 @@ def to_table(requests: Requests, owner: Int32, names: Mapping[int, str]) -> pa.T
             ),
             "error": _column(-requests.error, requests.has_completed),
             "owner": _dictionary(owner, list(OWNERS)),
+            "inserted_sector": _column(
+                requests.inserted_sector, requests.has_inserted & (requests.inserted_sector != NO_SECTOR)
+            ),
+            "inserted_bytes": _column(requests.inserted_length, requests.has_inserted),
         },
     )
 

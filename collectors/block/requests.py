@@ -36,8 +36,10 @@ class Requests:
     """Columns of equal length, a row a request, sorted by the first time seen.
 
     Times are CLOCK_MONOTONIC ns; the masks ``has_*`` say where each was seen, and ``has_asker`` where ``pid`` and
-    ``comm`` (an index into ``names``) are known.  ``sector`` is `NO_SECTOR` where nothing is transferred, ``kind``
-    see `edgeprof.collectors.block.kinds`, ``error`` a negative errno, of meaning where a completion was seen.
+    ``comm`` (an index into ``names``) are known.  ``sector`` and ``length`` are those of the issue, with all merges;
+    ``inserted_sector`` and ``inserted_length`` those of the insertion, of meaning where one was seen.  A sector is
+    `NO_SECTOR` where nothing is transferred.  ``kind`` see `edgeprof.collectors.block.kinds`, ``error`` a negative
+    errno, of meaning where a completion was seen.
     """
 
     queued: Int64
@@ -57,6 +59,8 @@ class Requests:
     comm: Int32
     has_asker: Mask
     error: Int32
+    inserted_sector: Int64
+    inserted_length: Int64
     names: tuple[bytes, ...]
 
     def __len__(self) -> int:
@@ -208,6 +212,8 @@ def _requests(actions: Actions, rows: Rows) -> Requests:
         comm=actions.comm[asker],
         has_asker=asker >= 0,
         error=rows.error[order],
+        inserted_sector=np.where(actions.length[insert] == 0, NO_SECTOR, actions.sector[insert]),
+        inserted_length=actions.length[insert],
         names=actions.names,
     )
 

@@ -91,7 +91,7 @@ def read_trace(raw: Path) -> Trace:
         trace.notes.append(f"the kernel trace cannot be read: {error}")
         return trace
     trace.formats = _formats(folder, trace.notes)
-    windows = _windows(folder)
+    windows = read_windows(folder)
     for cpu, path in _numbered(folder, "cpu", ".raw"):
         _read_cpu(trace, trace.layout, cpu, path, windows)
     trace.windows = windows if len(windows) > 1 else None
@@ -195,8 +195,11 @@ def _formats(folder: Path, notes: list[str]) -> dict[tuple[str, str], EventForma
     return formats
 
 
-def _windows(folder: Path) -> list[tuple[int, int]]:
-    """Windows in the order of time; each is written when it begins, and again with its end when it ends."""
+def read_windows(folder: Path) -> list[tuple[int, int]]:
+    """When tracing was on, in the order of time, from the folder of a trace.
+
+    Each window is written when it begins, and again with its end when it ends.
+    """
     try:
         content = read_raw(folder / "windows.bin")
     except OSError:

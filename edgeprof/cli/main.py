@@ -35,6 +35,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "matrix": CommandEntry("edgeprof.cli.matrix", "Run a study over a matrix of options, from one YAML file."),
     "compare": CommandEntry("edgeprof.cli.compare", "Print how runs, or groups of them, differ from the first."),
     "query": CommandEntry("edgeprof.cli.query", "Run SQL over the tables of all runs of a folder."),
+    "dataset": CommandEntry("edgeprof.cli.dataset", "Make training sets of captured runs, and describe them."),
     "export": CommandEntry("edgeprof.cli.export", "Write a run in another tool's format."),
     "ingest": CommandEntry("edgeprof.cli.ingest", "Make a run's tables and metrics from what was captured."),
     "kml": CommandEntry("edgeprof.cli.kml", "Build and try the in-kernel machine-learning library."),

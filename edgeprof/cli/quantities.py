@@ -1,4 +1,4 @@
-"""Quantities as people type them: sizes, and the budget of a capture."""
+"""Quantities as people type them: sizes, durations, and the budget of a capture."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?(?:/s)?", re.IGNORECASE)
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|µs|ms|s|)")
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "": 1.0}
 
 
 class SizeType(click.ParamType[int]):
@@ -34,6 +36,21 @@ def parse_size(text: str, base: int) -> float | None:
         return None
     number, prefix, binary = match.groups()
     return float(number) * float(1024 if binary else base) ** (" kmgt".index(prefix.lower() or " "))
+
+
+class DurationType(click.ParamType[float]):
+    """Seconds: ``500ms``, ``200us``, ``1.5s``, ``2``."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        match = _DURATION.fullmatch(str(value).strip())
+        seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+        if not 0 < seconds < 1e9:
+            self.fail(f"{value!r} is not a duration; write it like 500ms or 1.5s", param, ctx)
+        return seconds
 
 
 class BudgetType(click.ParamType[tuple[float | None, float | None]]):

@@ -125,6 +125,21 @@ def test_front_merges_move_a_request_to_a_lower_sector() -> None:
     assert paired(lines) == [Row("write", 8, 24, 1, 2, 6, 9, 1)]
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "1 G W 24+8 1\n2 I W 24+8 1\n3 M W 32+8 5\n6 D W 24+16\n9 C W 24+16",
+        "1 G W 24+8 1\n2 I W 24+8 1\n3 F W 16+8 5\n6 D W 16+16\n9 C W 16+16",
+        "1 G W 24+8 1\n2 I W 24+8 1\n3 D W 24+8\n4 R W 24+8\n5 I W 24+8\n6 M W 32+8\n7 D W 24+16\n9 C W 24+16",
+    ],
+    ids=["back", "front", "requeued"],
+)
+def test_what_a_request_was_at_its_insertion_is_kept_through_merges(lines: str) -> None:
+    found = pair(actions(lines))
+    assert (found.inserted_sector.tolist(), found.inserted_length.tolist()) == ([24], [8 * 512])
+    assert found.length.tolist() == [16 * 512]
+
+
 def test_after_a_front_merge_the_old_sector_is_free_again() -> None:
     lines = "1 G W 24+8 1\n2 F W 16+8 1\n3 D W 16+16\n4 G W 24+8 2\n5 D W 24+8\n6 C W 24+8\n9 C W 16+16"
     assert paired(lines) == [Row("write", 16, 16, 1, None, 3, 9, 1), Row("write", 24, 8, 4, None, 5, 6, 2)]

@@ -1,0 +1,1 @@
+"""Training sets made of captured runs: tables of examples with features, labels, groups and splits."""
