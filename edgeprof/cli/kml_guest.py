@@ -83,14 +83,16 @@ def guest(
     from edgeprof.profiler.guest.qemu import TCG
     from edgeprof.profiler.guest.script import Guest
 
+    named_programs = [_name_or_file(word) for word in programs]
+    named_modules = [_name_or_file(word) for word in modules]
     chosen = _kernel(kernel, find(arch) if arch else here())
     own = [module(build_tree(chosen))] if with_kml else []
     console = _console(output)
     asked = TCG if counted and accel is None else accel or ""
     booted = Guest(
         chosen,
-        programs=[_name_or_file(word) for word in programs],
-        modules=[*own, *(_name_or_file(word) for word in modules)],
+        programs=named_programs,
+        modules=[*own, *named_modules],
         files={path.name: path.read_bytes() for path in files},
         python=python,
         project=Path(edgeprof.__file__).parent if python else None,
@@ -125,7 +127,11 @@ def _kernel(asked: str | None, architecture: Architecture) -> Kernel:
 
 def _name_or_file(word: str) -> str | Path:
     path = Path(word)
-    return path if path.suffix == ".ko" or "/" in word or path.is_file() else word
+    if path.is_file():
+        return path
+    if path.suffix == ".ko" or "/" in word:
+        raise EdgeprofError(f"there is no file {word}; name a file, or a module or program of this machine's")
+    return word
 
 
 def _console(output: Path | None) -> Path | None:

@@ -15,6 +15,7 @@ import edgeprof
 from edgeprof.cli.main import main
 from edgeprof.kmodule import build, dkms
 from edgeprof.kmodule.errors import CannotBuild
+from edgeprof.profiler.errors import EdgeprofError
 from edgeprof.profiler.guest.architecture import ARM64, X86_64, Architecture, here
 from edgeprof.profiler.guest.errors import NoGuest
 from edgeprof.profiler.guest.headers import BuildTree, given_tree, running_tree
@@ -259,6 +260,15 @@ class TestCommand:
         code, out, err = self.said(capsys, "build", "--kernel-dir", str(tree))
         assert (code, err) == (0, "")
         assert [Path(line).name for line in out.splitlines()] == ["libkml.so", "kml.ko", "Module.symvers"]
+
+    @pytest.mark.parametrize(("option", "word"), [("--module", "absent.ko"), ("--program", "./absent")])
+    def test_a_guest_is_not_booted_without_a_file_that_is_named(
+        self, tmp_path: Path, capsys: Capsys, option: str, word: str
+    ) -> None:
+        (tmp_path / "script").write_text("true\n")
+        code, out, err = self.said(capsys, "guest", str(tmp_path / "script"), option, word)
+        assert (code, out) == (EdgeprofError.exit_code, "")
+        assert err.startswith(f"edgeprof: there is no file {word}")
 
     def test_a_kernel_for_another_processor_is_not_mistaken(self, sources: Path, tree: Path, capsys: Capsys) -> None:
         other = "arm64" if here() is X86_64 else "x86_64"
