@@ -36,6 +36,8 @@ def missing_docker() -> str | None:
         return None
     if os.geteuid() != 0:
         return "needs root to start a container engine: run the tests with sudo, or start Docker"
+    if not any(line.split()[4] == "/" for line in Path("/proc/self/mountinfo").read_text().splitlines()):
+        return "no mount holds / here, as in a chroot, where an engine unpacks no image: run the tests outside of it"
     absent = [tool for tool in ("dockerd", "iptables") if shutil.which(tool, path=_PATH) is None]
     return f"no {', '.join(absent)} here: apt-get install docker.io iptables" if absent else None
 
