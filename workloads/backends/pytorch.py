@@ -70,10 +70,13 @@ class PyTorch:
         spec, entry = self.spec, self.entry
         if spec.precision == "float16" and spec.unit == "cpu" and entry.name.endswith("-lstm"):
             raise WrongSpec("PyTorch has no float16 LSTM on the CPU; use --precision bfloat16")
+        if spec.precision == "int8":
+            self._check_int8()
         if spec.compile and spec.unit == "cpu" and not shutil.which(os.environ.get("CXX") or "g++"):
             raise WrongSpec("torch.compile needs a C++ compiler for the CPU; install g++, or leave out --compile")
-        if spec.precision != "int8":
-            return
+
+    def _check_int8(self) -> None:
+        spec, entry = self.spec, self.entry
         if self._training:
             raise WrongSpec("int8 is for inference; train in float32, bfloat16 or float16")
         if spec.unit != "cpu" or spec.compile:
