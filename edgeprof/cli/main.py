@@ -18,6 +18,12 @@ USAGE_ERROR, BUG, INTERRUPTED, BROKEN_PIPE = 120, 125, 130, 141
 """Exit codes; 120 to 125 are edgeprof's own, so that scripts can tell them from a workload's."""
 
 
+_NO_ARGUMENTS: tuple[type[Exception], ...] = tuple(
+    filter(None, [getattr(click.exceptions, "NoArgsIsHelpError", None)])  # since click 8.2
+)
+"""A group of commands was called without one: its help is the answer, as it is of ``edgeprof`` alone."""
+
+
 class CommandEntry(NamedTuple):
     """A command: the module that holds it as ``command``, and its line in ``edgeprof --help``."""
 
@@ -126,6 +132,9 @@ def _invoke(args: list[str]) -> int:
         click.echo("edgeprof: interrupted", err=True)
         return INTERRUPTED
     except click.UsageError as error:
+        if isinstance(error, _NO_ARGUMENTS) and error.ctx:
+            click.echo(error.ctx.get_help())
+            return 0
         where = error.ctx.command_path if error.ctx else "edgeprof"
         _complain(f"{_sentence(error.format_message())}; `{where} --help` tells what there is")
         return USAGE_ERROR

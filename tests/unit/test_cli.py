@@ -90,6 +90,13 @@ class TestMain:
     def test_without_a_command_it_prints_its_help(self, edgeprof: Call) -> None:
         assert edgeprof() == edgeprof("--help")
 
+    @pytest.mark.parametrize("group", [["kml"], ["matrix"], ["data"], ["dataset"], ["dataset", "build"]])
+    def test_a_group_without_a_command_prints_its_help(self, edgeprof: Call, group: list[str]) -> None:
+        said = edgeprof(*group)
+        assert (said.code, said.err) == (0, "")
+        assert said.out.startswith(f"Usage: edgeprof {' '.join(group)} ")
+        assert "\nCommands:\n" in said.out
+
     def test_version(self, edgeprof: Call) -> None:
         from edgeprof import __version__
 
