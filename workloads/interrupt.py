@@ -37,5 +37,6 @@ def _interrupted(number: int, frame: FrameType | None) -> None:
 
 
 def _unraisable(dropped: sys.UnraisableHookArgs) -> None:
-    if not issubclass(dropped.exc_type, KeyboardInterrupt):
+    """Print what Python drops, but not after Ctrl-C: an object that it left half made fails in its `__del__`."""
+    if not _seen and not issubclass(dropped.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(dropped)

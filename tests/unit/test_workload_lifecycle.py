@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -239,6 +241,31 @@ def test_an_interrupt_that_python_dropped_is_raised_again(
     monkeypatch.setattr(interrupt, "_seen", True)
     with pytest.raises(KeyboardInterrupt):
         run(Counting(), steps=1, **settings)
+
+
+@pytest.mark.parametrize(("interrupted", "said"), [(False, "never set"), (True, "")])
+def test_what_a_ctrl_c_left_half_made_dies_in_silence(interrupted: bool, said: str) -> None:
+    program = f"""
+import os, signal
+from edgeprof.workloads import interrupt
+
+class HalfMade:
+    def __del__(self):
+        raise AttributeError("never set")
+
+interrupt.install()
+half_made = HalfMade()
+try:
+    if {interrupted}:
+        os.kill(os.getpid(), signal.SIGINT)
+        signal.pause()
+except KeyboardInterrupt:
+    pass
+del half_made
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert (said in done.stderr) if said else not done.stderr
 
 
 def test_an_outcome_is_json_whatever_the_loss_has_become() -> None:
