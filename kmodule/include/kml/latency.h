@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * What is known of a block device when a request arrives: the features that models of request latency take.
+ *
+ * Everything is of the past: what arrived and completed before the request did.  The names, in this order, are those of
+ * enum kml_latency_feature in lower case without the prefix; a model that names other features is for something else.
+ * The caller's lock guards a state.
+ */
+#ifndef KML_LATENCY_H
+#define KML_LATENCY_H
+
+#include "kml/fixed.h"
+
+#define KML_LATENCY_VERSION 1 /* raised when a feature changes its meaning or its place */
+#define KML_LATENCY_HISTORY 3
+
+/* Logarithms are log2(1 + x); what never happened yet is -1. */
+enum kml_latency_feature {
+	KML_LATENCY_WRITE,            /* 1: a write, 0: a read */
+	KML_LATENCY_SYNCHRONOUS,      /* 1: somebody waits for it: a read, or flagged sync, FUA or preflush */
+	KML_LATENCY_BYTES,            /* log2 of KiB */
+	KML_LATENCY_SECTOR_DISTANCE,  /* log2 of sectors from the end of the last request, either way; 0: it goes on */
+	KML_LATENCY_QUEUE,            /* log2 of requests that have arrived and not completed */
+	KML_LATENCY_QUEUE_1,          /* the same at the last arrival, the one before, and the third last */
+	KML_LATENCY_QUEUE_2,
+	KML_LATENCY_QUEUE_3,
+	KML_LATENCY_READ_LATENCY_1,   /* log2 of us that the last reads took, from arrival to completion */
+	KML_LATENCY_READ_LATENCY_2,
+	KML_LATENCY_READ_LATENCY_3,
+	KML_LATENCY_WRITE_LATENCY_1,
+	KML_LATENCY_WRITE_LATENCY_2,
+	KML_LATENCY_WRITE_LATENCY_3,
+	KML_LATENCY_SINCE_WRITE,      /* log2 of us since the last write arrived */
+	KML_LATENCY_WRITTEN_100MS,    /* log2 of KiB of the writes that completed in the last 100 ms */
+	KML_LATENCY_FEATURES
+};
+
+extern const char *const kml_latency_names[KML_LATENCY_FEATURES];
+
+#define KML_LATENCY_SLICES 16 /* of the last 100 ms: written bytes are added up in slices of 6.25 ms */
+
+struct kml_latency_state {
+	uint64_t last_end;                /* sector */
+	uint64_t last_write;              /* ns */
+	uint32_t queue;
+	uint32_t arrivals;                /* saturates at KML_LATENCY_HISTORY */
+	uint32_t queues[KML_LATENCY_HISTORY];
+	kml_fx latencies[2][KML_LATENCY_HISTORY]; /* log2 of us: reads, writes; newest first */
+	uint64_t slice;                   /* number of the newest */
+	uint32_t written[KML_LATENCY_SLICES]; /* KiB */
+	bool wrote;                       /* last_write is one */
+	bool placed;                      /* last_end is one */
+};
+
+struct kml_latency_arrival {
+	uint64_t now;                     /* ns, any clock that never goes back */
+	uint64_t sector;
+	uint32_t bytes;
+	bool write;
+	bool synchronous;
+};
+
+void kml_latency_begin(struct kml_latency_state *state);
+
+/* The features of a request that arrives now; does not change the state. */
+void kml_latency_features(const struct kml_latency_state *state, const struct kml_latency_arrival *arrival, kml_fx *out);
+
+/* It has arrived: later ones see it.  Cheap: called for each request, also where no features are asked for. */
+void kml_latency_arrived(struct kml_latency_state *state, const struct kml_latency_arrival *arrival);
+
+/* It has completed, with the bytes it had then. */
+void kml_latency_completed(struct kml_latency_state *state, bool write, uint32_t bytes, uint64_t arrived, uint64_t now);
+
+/* It left without completing in the device: merged into another, or withdrawn. */
+void kml_latency_withdrawn(struct kml_latency_state *state);
+
+/* A target of such a model: log2(1 + us), and back to ns. */
+kml_fx kml_latency_target(uint64_t ns);
+uint64_t kml_latency_from_target(kml_fx target);
+
+#endif
