@@ -2,8 +2,8 @@
 /* The model of a flash disk: published speeds, sequential and random, garbage collection, no starvation, repetition. */
 
 #include "check.h"
-#include "guest/disk/disk_classes.c"
-#include "guest/disk/disk_model.c"
+#include "../disk/disk_classes.c"
+#include "../disk/disk_model.c"
 
 #define MIB (1ull << 20)
 #define SPAN (256 * MIB) /* of the random requests */

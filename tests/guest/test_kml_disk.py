@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
+from edgeprof.kmodule import build
 from edgeprof.profiler.guest.architecture import ARM64, X86_64, Architecture
-from tests.guest.disk import disk_module
+from edgeprof.profiler.guest.kernel import Kernel
 from tests.guest.machine import BAD_NEWS, Guest, NoGuest, build_tree, debian_kernel, release_kernel
 from tests.kml_objects import skip_without_tools
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(400)]
 
 SCHEDULERS = ("none", "mq-deadline", "kyber", "bfq")
-SCHEDULER_MODULES = ("mq-deadline", "kyber-iosched", "bfq")
+MODULES = ("mq-deadline", "kyber-iosched", "bfq")
 LATENCIES = {  # fio's rw -> the model's parameters of a request, and those of a KiB
     "randread": (("command_ns", "read_random_ns"), ("bus_ns_per_kib",)),
     "read": (("command_ns", "read_sequential_ns"), ("bus_ns_per_kib",)),
@@ -24,6 +25,8 @@ LATENCIES = {  # fio's rw -> the model's parameters of a request, and those of a
     "write": (("command_ns",), ("bus_ns_per_kib", "program_ns_per_kib")),
 }
 REPEATS = 3
+LOADED = "sequential,size=2m,record=64k shuffled,files=32,size=50k,ops=40 inference,size=2m,ops=20,rate=40"
+SAVED = "checkpoint,size=2m,record=64k,every=16,write=1m camera,frame=20k,rate=50,ops=20,sync=10"
 
 SCRIPT = f"""
 dmesg -c >/dev/null
@@ -68,6 +71,24 @@ for round in {" ".join(map(str, range(REPEATS)))}; do
   rmmod kml_disk
 done
 
+load class=emmc size_mib=1024
+mkdir -p /mnt
+/programs/mke2fs -q -t ext4 -E lazy_itable_init=0,lazy_journal_init=0 /dev/kml_disk
+mount -t ext4 /dev/kml_disk /mnt
+loader --prepare --zeros /mnt {LOADED} {SAVED}
+umount /mnt
+mount -t ext4 /dev/kml_disk /mnt
+loader --zeros /mnt {LOADED} {SAVED} >loader.json
+umount /mnt
+rmmod kml_disk
+
+load class=nvme
+free_kib() {{ awk '$1 == "MemFree:" {{ print $2 }}' /proc/meminfo; }}
+free_kib >free.before
+dd if=/dev/zero of=/dev/kml_disk bs=1M count=256 oflag=direct
+free_kib >free.after
+rmmod kml_disk
+
 for round in 1 2 3; do
   load class=ssd
   job load --thread --rw=randwrite --bs=4k --size=16m --ioengine=libaio --iodepth=32 --time_based --runtime=60 &
@@ -84,8 +105,29 @@ insmod /kml_disk.ko class=ssd units=2 gc_units=3 && exit 1
 dmesg >log
 """
 
+PULLED = """
+pulled() {
+  insmod /kml_disk.ko class=sdcard size_mib=64 command_ns=5000000
+  echo $1 >/sys/block/kml_disk/queue/scheduler
+  dd if=/dev/zero of=/dev/kml_disk bs=4k count=16 oflag=direct # the device's file is there
+  dd if=/dev/kml_disk of=/dev/null bs=4k iflag=direct 2>read-$1 &
+  reader=$!
+  dd if=/dev/urandom of=/dev/kml_disk bs=4k oflag=direct 2>write-$1 &
+  writer=$!
+  sleep 1
+  echo 1 >/sys/kernel/debug/kml_disk/remove
+  ls -d /sys/block/kml_disk /dev/kml_disk 2>/dev/null && exit 1
+  wait $reader || true # who reads in that moment may find the end of a disk of no size
+  wait $writer && exit 1
+  cp /sys/kernel/debug/kml_disk/counters pulled-$1
+  echo 1 2>/dev/null >/sys/kernel/debug/kml_disk/remove && exit 1
+  rmmod kml_disk
+}
+"""
+"""Takes the disk away below a reader and a writer; it is so slow that it is never idle then."""
+
 CLASSES = {"sdcard": "none", "emmc": "mq-deadline", "ssd": "kyber", "nvme": "bfq"}
-EVERYWHERE = f"""
+EVERYWHERE = f"""{PULLED}
 dmesg -c >/dev/null
 head -c 1000000 /dev/urandom >/tmp/data
 try() {{
@@ -99,6 +141,7 @@ try() {{
   rmmod kml_disk
 }}
 {"".join(f"try {name} {scheduler}{chr(10)}" for name, scheduler in CLASSES.items())}
+{"".join(f"pulled {scheduler}{chr(10)}" for scheduler in SCHEDULERS)}
 dmesg >log
 """
 
@@ -125,15 +168,23 @@ class Seen:
         return {name: after[name] - before[name] for name in after}
 
 
+def built_disk(kernel: Kernel) -> bytes:
+    """``kml_disk.ko`` for a kernel; its code has no warning there."""
+    module = build.module(build_tree(kernel), "kml_disk")
+    log = module.with_name("build.log").read_text()
+    assert "warning:" not in log, log
+    return module.read_bytes()
+
+
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
+def seen() -> Seen:
     """All jobs, one after the other, in one guest whose time follows its instructions."""
     try:
         kernel = debian_kernel()
-        module = disk_module(build_tree(kernel), tmp_path_factory.mktemp("disk"))
-        files = {"kml_disk.ko": module.read_bytes()}
-        guest = Guest(kernel, programs=["fio"], modules=SCHEDULER_MODULES, files=files, counted=True)
-        left = guest.run(SCRIPT, timeout=100)
+        programs = ["fio", "mke2fs", build.program(build.SOURCES / "loader" / "loader.c")]
+        files = {"kml_disk.ko": built_disk(kernel)}
+        guest = Guest(kernel, programs=programs, modules=MODULES, files=files, counted=True)
+        left = guest.run(SCRIPT, timeout=180)
     except NoGuest as reason:
         pytest.skip(str(reason))
     return Seen({name: content.decode(errors="replace") for name, content in left.items()})
@@ -192,6 +243,25 @@ def test_the_same_job_takes_the_same_time_again(seen: Seen) -> None:
             assert max(figures) <= 1.01 * min(figures), figures
 
 
+def test_the_loader_program_does_fixed_work_on_it(seen: Seen) -> None:
+    found = json.loads(seen.files["loader.json"])
+    assert {
+        job["kind"]: (job["bytes_read"], job["bytes_written"], {k: v["count"] for k, v in job["operations"].items()})
+        for job in found["jobs"]
+    } == {
+        "sequential": (2 << 20, 0, {"read": 32}),
+        "shuffled": (40 * 50 * 1024, 0, {"read": 40}),
+        "inference": (20 << 16, 0, {"read": 20}),
+        "checkpoint": (2 << 20, 2 << 20, {"read": 32, "write": 2, "fsync": 2}),
+        "camera": (0, 20 * 20 * 1024, {"write": 20, "fsync": 2}),
+    }
+
+
+def test_zeros_take_no_memory(seen: Seen) -> None:
+    before, after = (int(seen.files[f"free.{when}"]) for when in ("before", "after"))
+    assert before - after < 32 << 10  # KiB; 256 MiB were written
+
+
 def test_the_module_goes_cleanly_and_refuses_wrong_parameters(seen: Seen) -> None:
     log = seen.files["log"]
     assert not BAD_NEWS.search(log), log
@@ -204,15 +274,12 @@ def test_the_module_goes_cleanly_and_refuses_wrong_parameters(seen: Seen) -> Non
     [("5.10", X86_64), ("6.12", X86_64), ("6.12", ARM64)],
     ids=lambda value: value if isinstance(value, str) else value.kernel,
 )
-def test_other_kernels_keep_data_too(
-    release: str, architecture: Architecture, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_other_kernels_keep_data_and_lose_the_disk_cleanly(release: str, architecture: Architecture) -> None:
     skip_without_tools(architecture)
     try:
         kernel = release_kernel(release, architecture)
-        module = disk_module(build_tree(kernel), tmp_path_factory.mktemp("disk"))
-        files = {"kml_disk.ko": module.read_bytes()}
-        left = Guest(kernel, modules=SCHEDULER_MODULES, files=files, memory=512).run(EVERYWHERE, timeout=100)
+        files = {"kml_disk.ko": built_disk(kernel)}
+        left = Guest(kernel, modules=MODULES, files=files, memory=512).run(EVERYWHERE, timeout=180)
     except NoGuest as reason:
         pytest.skip(str(reason))
     log = left["log"].decode()
@@ -220,3 +287,7 @@ def test_other_kernels_keep_data_too(
     for name in CLASSES:
         cache = b"through" if name == "sdcard" else b"back"
         assert left[name].split() == [b"write", cache, b"0"]
+    for scheduler in SCHEDULERS:
+        counted = dict(line.split() for line in left[f"pulled-{scheduler}"].splitlines())
+        assert 0 < int(counted[b"failed_requests"]) <= 64 + 2  # no more than it has tags, and their next ones
+        assert b"error" in left[f"write-{scheduler}"]

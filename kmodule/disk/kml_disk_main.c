@@ -27,9 +27,11 @@ struct kml_disk {
 	struct blk_mq_tag_set tags;
 	struct gendisk *disk;
 	struct dentry *folder;
-	struct xarray pages; /* data by page of the disk; what is missing was never written */
+	struct xarray pages; /* data by page of the disk; what is missing is zeros */
 	atomic_t in_flight;
+	atomic_t failed; /* requests, since it was pulled out */
 	spinlock_t lock; /* of the model */
+	unsigned long removed; /* bit 0: pulled out, all requests fail */
 	struct disk_model model;
 };
 
@@ -63,7 +65,7 @@ DISK_PARAMETERS(GIVEN_PARAMETER)
 static struct kml_disk *the_disk;
 static int major;
 
-/* The page of the disk that holds a byte; NULL: it was never written, or there is no memory to write it to. */
+/* The page of the disk that holds a byte; NULL: there is none, or no memory to make one. */
 static struct page *page_of(struct kml_disk *disk, u64 offset, bool make)
 {
 	unsigned long index = offset >> PAGE_SHIFT;
@@ -84,13 +86,16 @@ static struct page *page_of(struct kml_disk *disk, u64 offset, bool make)
 
 static int copy_part(struct kml_disk *disk, char *data, u64 offset, unsigned int length, bool write)
 {
-	struct page *page = page_of(disk, offset, write);
+	/* Zeros need no page: data sets of zeros may be larger than memory. */
+	bool make = write && memchr_inv(data, 0, length);
+	struct page *page = page_of(disk, offset, make);
 	char *stored;
 
 	if (!page) {
-		if (write)
+		if (make)
 			return -ENOMEM;
-		memset(data, 0, length);
+		if (!write)
+			memset(data, 0, length);
 		return 0;
 	}
 	stored = (char *)page_address(page) + offset_in_page(offset);
@@ -142,6 +147,20 @@ static void put_budget(struct request_queue *queue KML_BUDGET_TOKEN)
 	atomic_dec(&disk->in_flight);
 }
 
+static bool is_removed(const struct kml_disk *disk)
+{
+	return test_bit(0, &disk->removed);
+}
+
+/* Whether a request fails because the disk is gone; it is counted then. */
+static bool fails(struct kml_disk *disk)
+{
+	if (likely(!is_removed(disk)))
+		return false;
+	atomic_inc(&disk->failed);
+	return true;
+}
+
 static enum hrtimer_restart command_ends(struct hrtimer *timer)
 {
 	struct kml_disk_command *command = container_of(timer, struct kml_disk_command, timer);
@@ -152,7 +171,7 @@ static enum hrtimer_restart command_ends(struct hrtimer *timer)
 	/* Before the request ends: after it the queue may be gone. */
 	if (atomic_dec_return(&disk->in_flight) + 1 >= depth)
 		blk_mq_run_hw_queues(request->q, true);
-	blk_mq_end_request(request, BLK_STS_OK);
+	blk_mq_end_request(request, fails(disk) ? BLK_STS_IOERR : BLK_STS_OK);
 	return HRTIMER_NORESTART;
 }
 
@@ -192,6 +211,8 @@ static blk_status_t queue_command(struct blk_mq_hw_ctx *context, const struct bl
 	default:
 		return refuse(disk, BLK_STS_NOTSUPP);
 	}
+	if (fails(disk))
+		return refuse(disk, BLK_STS_IOERR);
 	blk_mq_start_request(request);
 	if (operation != DISK_FLUSH && copy_data(disk, request))
 		return refuse(disk, BLK_STS_RESOURCE); /* tried again when there may be memory */
@@ -233,9 +254,30 @@ static int counters_show(struct seq_file *file, void *unused)
 		seq_printf(file, "%s_ns %llu\n", names[at], (unsigned long long)counters[at].service_ns);
 	}
 	seq_printf(file, "gc_pauses %llu\n", (unsigned long long)pauses);
+	seq_printf(file, "failed_requests %d\n", atomic_read(&disk->failed));
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(counters);
+
+/*
+ * The disk is pulled out: what is in flight ends at its time with an error, what comes later at once; then the kernel
+ * forgets the disk.  The module stays until whoever has the disk open lets it go.
+ */
+static ssize_t remove_write(struct file *file, const char __user *text, size_t length, loff_t *position)
+{
+	struct kml_disk *disk = file->private_data;
+
+	if (test_and_set_bit(0, &disk->removed))
+		return -ENODEV;
+	del_gendisk(disk->disk);
+	return length;
+}
+
+static const struct file_operations remove_operations = {
+	.owner = THIS_MODULE,
+	.open = simple_open,
+	.write = remove_write,
+};
 
 static int choose_parameters(struct disk_parameters *parameters)
 {
@@ -331,6 +373,7 @@ static int __init kml_disk_init(void)
 	}
 	disk->folder = debugfs_create_dir("kml_disk", NULL);
 	debugfs_create_file("counters", 0444, disk->folder, disk, &counters_fops);
+	debugfs_create_file("remove", 0200, disk->folder, disk, &remove_operations);
 	the_disk = disk;
 	return 0;
 }
@@ -340,7 +383,8 @@ static void __exit kml_disk_exit(void)
 	struct kml_disk *disk = the_disk;
 
 	debugfs_remove_recursive(disk->folder);
-	del_gendisk(disk->disk); /* waits for what is in flight */
+	if (!is_removed(disk))
+		del_gendisk(disk->disk); /* waits for what is in flight */
 	kml_free_disk(disk->disk);
 	blk_mq_free_tag_set(&disk->tags);
 	unregister_blkdev(major, "kml_disk");
