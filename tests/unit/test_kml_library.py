@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeprof.kmodule import abi, build, library, model, ring, stream
+from edgeprof.kmodule import abi, build, latency, library, model, readahead, ring, stream
 from edgeprof.kmodule.errors import NotANumber, WrongShape
 from edgeprof.kmodule.library import to_fixed, to_float
 
 HEADERS = build.SOURCES / "include" / "kml"
 NOT_IN_THE_LIBRARY = {"predictor.h"}
 """Only the module has what these declare."""
-NOT_BOUND = {"request.h", "tensor.h"}
-"""Of no use from Python: arguments of ioctls are checked by the module, and NumPy multiplies matrices."""
+NOT_BOUND = {"request.h", "tensor.h", "service.h", "dispatch.h", "guard.h"}
+"""Of no use from Python: arguments of ioctls are checked by the module, NumPy multiplies matrices, the scheduler's rule
+is simulated in C."""
 
 STRUCTURES = {
     "kml_file_header": abi.FileHeader,
@@ -45,6 +46,7 @@ STRUCTURES = {
     "kml_regression": stream.Regression,
     "kml_sampler": stream.Sampler,
     "kml_adapter": stream.Adapter,
+    "kml_readahead_window": readahead.Window,
     "kml_ring_reader": ring.RingReader,
 }
 
@@ -68,6 +70,20 @@ CONSTANTS = {
     "KML_FILE_MAX_BYTES": abi.FILE_MAX_BYTES,
     "KML_REGRESSION_MAX_INPUTS": abi.REGRESSION_MAX_INPUTS,
     "KML_DEVICE_VERSION": abi.DEVICE_VERSION,
+    "KML_LATENCY_VERSION": latency.VERSION,
+    "KML_LATENCY_FEATURES": len(latency.FEATURES),
+    "sizeof(struct kml_latency_arrival)": latency.ARRIVAL.itemsize,
+    **{
+        f"offsetof(struct kml_latency_arrival, {name})": place[1]
+        for name, place in (latency.ARRIVAL.fields or {}).items()
+    },
+    **{f"KML_LATENCY_OF_{name.name}": int(name) for name in latency.Operation},
+    "KML_READAHEAD_VERSION": readahead.VERSION,
+    "KML_READAHEAD_STREAMS": readahead.STREAMS,
+    "KML_READAHEAD_CHOICES": len(readahead.CHOICES_KIB),
+    "KML_READAHEAD_LEAST_KIB": readahead.CHOICES_KIB[0],
+    "KML_READAHEAD_MOST_KIB": readahead.CHOICES_KIB[-1],
+    "KML_READAHEAD_FEATURES": len(readahead.FEATURES),
     "KML_MAP_OFFSET(3, KML_MAP_READER)": abi.map_offset(3, abi.Map.READER),
 }
 
@@ -82,7 +98,7 @@ def declared(header: Path) -> set[str]:
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     """What the C compiler makes of the headers: sizes, offsets and constants."""
-    lines = ["#include <stdio.h>"]
+    lines = ["#include <stddef.h>", "#include <stdio.h>"]
     lines += [
         f'#include "kml/{path.name}"' for path in sorted(HEADERS.glob("*.h")) if path.name not in NOT_IN_THE_LIBRARY
     ]

@@ -11,68 +11,84 @@
 
 #include "kml/fixed.h"
 
-#define KML_LATENCY_VERSION 1 /* raised when a feature changes its meaning or its place */
+#define KML_LATENCY_VERSION 2 /* raised when a feature changes its meaning or its place */
 #define KML_LATENCY_HISTORY 3
 
-/* Logarithms are log2(1 + x); what never happened yet is -1. */
+/* Logarithms are log2(1 + x); what is not known, as nothing of the kind has been seen yet, is -1. */
 enum kml_latency_feature {
-	KML_LATENCY_WRITE,            /* 1: a write, 0: a read */
-	KML_LATENCY_SYNCHRONOUS,      /* 1: somebody waits for it: a read, or flagged sync, FUA or preflush */
-	KML_LATENCY_BYTES,            /* log2 of KiB */
-	KML_LATENCY_SECTOR_DISTANCE,  /* log2 of sectors from the end of the last request, either way; 0: it goes on */
-	KML_LATENCY_QUEUE,            /* log2 of requests that have arrived and not completed */
-	KML_LATENCY_QUEUE_1,          /* the same at the last arrival, the one before, and the third last */
+	KML_LATENCY_WRITE,           /* 1: a write, 0: anything else */
+	KML_LATENCY_SYNCHRONOUS,     /* 1: somebody waits for it: a read, or flagged sync, FUA or preflush */
+	KML_LATENCY_BYTES,           /* log2 of KiB */
+	KML_LATENCY_SECTOR_DISTANCE, /* log2 of sectors from the end of the last request, either way; 0: it goes on */
+	KML_LATENCY_QUEUE,           /* log2 of requests that have arrived and not completed */
+	KML_LATENCY_QUEUE_1,         /* the same at the last arrival, the one before, and the third last */
 	KML_LATENCY_QUEUE_2,
 	KML_LATENCY_QUEUE_3,
-	KML_LATENCY_READ_LATENCY_1,   /* log2 of us that the last reads took, from arrival to completion */
+	KML_LATENCY_READ_LATENCY_1, /* log2 of us that the last reads took, from arrival to completion */
 	KML_LATENCY_READ_LATENCY_2,
 	KML_LATENCY_READ_LATENCY_3,
 	KML_LATENCY_WRITE_LATENCY_1,
 	KML_LATENCY_WRITE_LATENCY_2,
 	KML_LATENCY_WRITE_LATENCY_3,
-	KML_LATENCY_SINCE_WRITE,      /* log2 of us since the last write arrived */
-	KML_LATENCY_WRITTEN_100MS,    /* log2 of KiB of the writes that completed in the last 100 ms */
+	KML_LATENCY_SINCE_WRITE,   /* log2 of us since the last write arrived */
+	KML_LATENCY_WRITTEN_100MS, /* log2 of KiB of the writes that completed in the last 93.75 to 100 ms */
+	KML_LATENCY_AHEAD,         /* log2 of KiB of the requests that have arrived and not completed */
 	KML_LATENCY_FEATURES
 };
 
 extern const char *const kml_latency_names[KML_LATENCY_FEATURES];
 
-#define KML_LATENCY_SLICES 16 /* of the last 100 ms: written bytes are added up in slices of 6.25 ms */
+enum kml_latency_operation { KML_LATENCY_OF_READ, KML_LATENCY_OF_WRITE, KML_LATENCY_OF_OTHER };
+
+#define KML_LATENCY_NO_SECTOR (~(uint64_t)0) /* a flush has no place */
+#define KML_LATENCY_SLICE_NS 6250000u        /* written bytes are added up in slices of the last 100 ms */
+#define KML_LATENCY_SLICES 16
 
 struct kml_latency_state {
-	uint64_t last_end;                /* sector */
-	uint64_t last_write;              /* ns */
-	uint32_t queue;
-	uint32_t arrivals;                /* saturates at KML_LATENCY_HISTORY */
-	uint32_t queues[KML_LATENCY_HISTORY];
-	kml_fx latencies[2][KML_LATENCY_HISTORY]; /* log2 of us: reads, writes; newest first */
-	uint64_t slice;                   /* number of the newest */
-	uint32_t written[KML_LATENCY_SLICES]; /* KiB */
-	bool wrote;                       /* last_write is one */
-	bool placed;                      /* last_end is one */
+	uint64_t begun;                           /* ns */
+	uint64_t last_end;                        /* sector; KML_LATENCY_NO_SECTOR: none yet */
+	uint64_t last_write;                      /* ns; 0: none yet */
+	uint64_t slice;                           /* number of the newest */
+	uint32_t written[KML_LATENCY_SLICES];     /* sectors, in the slice of that number modulo the slices */
+	uint64_t ahead;                           /* bytes that arrived less those that completed */
+	uint32_t queue;                           /* requests */
+	kml_fx queues[KML_LATENCY_HISTORY];       /* as features, newest first */
+	kml_fx latencies[2][KML_LATENCY_HISTORY]; /* of reads and of writes, likewise */
 };
 
 struct kml_latency_arrival {
-	uint64_t now;                     /* ns, any clock that never goes back */
-	uint64_t sector;
+	uint64_t now;    /* ns, any clock that never goes back, and is not 0 */
+	uint64_t sector; /* or KML_LATENCY_NO_SECTOR */
 	uint32_t bytes;
-	bool write;
+	enum kml_latency_operation operation;
 	bool synchronous;
 };
 
-void kml_latency_begin(struct kml_latency_state *state);
+void kml_latency_begin(struct kml_latency_state *state, uint64_t now);
 
 /* The features of a request that arrives now; does not change the state. */
-void kml_latency_features(const struct kml_latency_state *state, const struct kml_latency_arrival *arrival, kml_fx *out);
+void kml_latency_features(const struct kml_latency_state *state, const struct kml_latency_arrival *arrival,
+			  kml_fx *out);
 
 /* It has arrived: later ones see it.  Cheap: called for each request, also where no features are asked for. */
 void kml_latency_arrived(struct kml_latency_state *state, const struct kml_latency_arrival *arrival);
 
 /* It has completed, with the bytes it had then. */
-void kml_latency_completed(struct kml_latency_state *state, bool write, uint32_t bytes, uint64_t arrived, uint64_t now);
+void kml_latency_completed(struct kml_latency_state *state, enum kml_latency_operation operation, uint32_t bytes,
+			   uint64_t arrived, uint64_t now);
 
 /* It left without completing in the device: merged into another, or withdrawn. */
 void kml_latency_withdrawn(struct kml_latency_state *state);
+
+/*
+ * What a state would have answered at each of `count` arrivals, in the order of time: KML_LATENCY_FEATURES numbers a
+ * request in `out`.  An arrival knows only of what came or completed strictly before its nanosecond.  `order`: the
+ * numbers of those that completed, `completions` many, by the time in `completed`.  False, with nothing said of `out`:
+ * times go back, or a number is none of an arrival's.
+ */
+bool kml_latency_replay(const struct kml_latency_arrival *arrivals, const uint64_t *completed,
+			const uint32_t *final_bytes, uint32_t count, const uint32_t *order, uint32_t completions,
+			uint64_t begun, kml_fx *out);
 
 /* A target of such a model: log2(1 + us), and back to ns. */
 kml_fx kml_latency_target(uint64_t ns);

@@ -10,18 +10,25 @@
 
 #include "kml_deps.h"
 
-enum kml_service_kind { KML_SERVICE_READ, KML_SERVICE_READ_ON, KML_SERVICE_WRITE, KML_SERVICE_WRITE_ON, KML_SERVICE_KINDS };
+enum kml_service_kind {
+	KML_SERVICE_READ,
+	KML_SERVICE_READ_ON,
+	KML_SERVICE_WRITE,
+	KML_SERVICE_WRITE_ON,
+	KML_SERVICE_KINDS
+};
 
+/* Lengths are counted in 64 bytes. */
 struct kml_service_line {
 	uint64_t samples;
 	uint64_t outliers;
-	int64_t mean_kib;        /* Q48.16, fading */
-	int64_t mean_ns;
-	int64_t variance;        /* of KiB */
-	int64_t covariance;      /* of KiB and ns */
-	uint64_t base_ns;        /* the line, refreshed after each sample */
+	int64_t mean_length; /* fading, Q58.6 */
+	int64_t mean_ns;     /* Q60.4 */
+	int64_t variance;    /* of the length */
+	int64_t covariance;  /* of length and ns */
+	uint64_t base_ns;    /* the line, refreshed after each sample */
 	uint64_t ns_per_kib;
-	uint64_t error_ns;       /* fading mean of |error| before learning */
+	uint64_t error_ns; /* fading mean of |error|, each before learning from it */
 };
 
 struct kml_service {
@@ -31,12 +38,22 @@ struct kml_service {
 };
 
 void kml_service_begin(struct kml_service *service);
-enum kml_service_kind kml_service_kind(bool write, bool goes_on);
-/* ns; a kind of which nothing was seen answers with its sibling's, at last with a guess. */
+
+static inline enum kml_service_kind kml_service_kind(bool write, bool goes_on)
+{
+	return (enum kml_service_kind)((write ? KML_SERVICE_WRITE : KML_SERVICE_READ) + (goes_on ? 1 : 0));
+}
+
+/* ns, at least 1; a kind of which nothing was seen answers as its sibling, at last with a guess. */
 uint64_t kml_service_predict(const struct kml_service *service, enum kml_service_kind kind, uint32_t bytes);
+
 void kml_service_issued(struct kml_service *service);
+
 /* Learn from a completion. */
 void kml_service_completed(struct kml_service *service, enum kml_service_kind kind, uint32_t bytes, uint64_t issued,
 			   uint64_t now);
+
+/* It came back from the device without being done: nothing is learned. */
+void kml_service_withdrawn(struct kml_service *service);
 
 #endif
