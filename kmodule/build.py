@@ -1,4 +1,4 @@
-"""Builds the C sources: libkml.so, kml.ko for a kernel, and static programs for guests.
+"""Builds the C sources: libkml.so, kml.ko and its users for a kernel, and static programs for guests.
 
 What was built is kept in a cache folder under a hash of all that it came from, so it is built anew only when the
 sources, the compiler or the kernel changed.
@@ -17,17 +17,23 @@ from pathlib import Path
 
 from edgeprof.kmodule.errors import CannotBuild, ToolMissing
 from edgeprof.profiler.guest.architecture import Architecture
-from edgeprof.profiler.guest.headers import BuildTree
+from edgeprof.profiler.guest.headers import BuildTree, block_headers
 
 SOURCES = Path(__file__).resolve().parent
-MODULE_PARTS = ("core", "include", "port/kernel", "driver")
-"""What kml.ko is made of, below `SOURCES`."""
+MODULES = {"kml": "driver", "mq_kmlib": "elevator", "kml_readahead": "readahead", "kml_disk": "disk"}
+"""Kernel modules, and the folders of their Kbuild below `SOURCES`."""
 SYMBOLS = "Module.symvers"
-"""Beside each kml.ko: what it exports, for the build of other modules (KBUILD_EXTRA_SYMBOLS)."""
+"""Beside each module: what it exports, for the build of other modules (KBUILD_EXTRA_SYMBOLS)."""
+
+_SHARED_PARTS = ("core", "include", "port/kernel")
+"""What all modules are compiled with, below `SOURCES`."""
+_USERS_OF_KML = ("mq_kmlib", "kml_readahead")
+_USERS_OF_BLOCK_HEADERS = ("mq_kmlib",)
 
 _FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-ffp-contract=off")
 """Without contraction: a fused multiply-add rounds once instead of twice, and x86-64 would differ from arm64."""
-_LIBRARY_FLAGS = ("-fPIC", "-shared", "-fno-semantic-interposition")
+_LIBRARY_FLAGS = ("-fPIC", "-shared", "-fno-semantic-interposition", "-fno-asynchronous-unwind-tables")
+"""Without unwind tables: no exception passes through it, and they are a tenth of its size."""
 _PROGRAM_FLAGS = ("-static", "-pthread")
 _MODULE_SECONDS = 600
 
@@ -59,27 +65,58 @@ def program(source: Path, architecture: Architecture | None = None) -> Path:
     )
 
 
-def module(tree: BuildTree) -> Path:
-    """``kml.ko`` for a kernel, without debug information, and `SYMBOLS` beside it.
+def module(tree: BuildTree, name: str = "kml", source: Path | None = None) -> Path:
+    """One of `MODULES` for a kernel, without debug information, and `SYMBOLS` beside it.
+
+    Args:
+        tree: what it is built against.
+        name: of the module.
+        source: the kernel's sources, for a module that takes more than its headers; None: `block_headers` finds them.
 
     Raises:
         CannotBuild: the kernel's makefiles end with an error; the sentence names their log.
-        ToolMissing: a tool of theirs is not here.
+        NoGuest: the kernel's sources cannot be had.
+        ToolMissing: a tool is not here.
     """
-    cross = tree.architecture.cross
     _need("make", "make")
     compiler = _compiler(tree.architecture)
-    files = [path for part in MODULE_PARTS for path in sorted((SOURCES / part).rglob("*")) if _is_source(path)]
-    key = _hash([*files, tree.path / ".config", tree.path / "Module.symvers"], [tree.version, _version(compiler)])
-    target = cache_folder() / f"{tree.version}-{key}" / "kml.ko"
-    if target.is_file() and target.with_name(SYMBOLS).is_file():
-        return target
+    files = [path for part in _parts(name) for path in sorted((SOURCES / part).rglob("*")) if _is_source(path)]
+    files += [tree.path / ".config", tree.path / "Module.symvers"]
+    given: list[str] = []
+    if name in _USERS_OF_KML:
+        files.append(module(tree).with_name(SYMBOLS))
+        given.append(f"KBUILD_EXTRA_SYMBOLS={files[-1]}")
+    if name in _USERS_OF_BLOCK_HEADERS:
+        headers = block_headers(tree, source)
+        files += sorted(headers.glob("*.h"))
+        given.append(f"KML_BLOCK_HEADERS={headers}")
+    key = _hash(files, [name, tree.version, _version(compiler)])
+    target = cache_folder() / f"{tree.version}-{key}" / f"{name}.ko"
+    if not (target.is_file() and target.with_name(SYMBOLS).is_file()):
+        _make_module(tree, target, compiler, given)
+    return target
+
+
+def copy_module_sources(target: Path, name: str = "kml") -> None:
+    """All that a module is built from, as a tree of its own."""
+    for part in _parts(name):
+        shutil.copytree(SOURCES / part, target / part, ignore=_not_sources)
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    return (*_SHARED_PARTS, MODULES[name])
+
+
+def _make_module(tree: BuildTree, target: Path, compiler: str, given: Sequence[str]) -> None:
+    """Run the kernel's makefiles in a copy; ``given``: what they are told besides."""
+    name, cross = target.stem, tree.architecture.cross
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as name:
-        copy = Path(name) / "kml"
-        copy_module_sources(copy)
-        words = ["make", "-C", str(tree.path), f"M={copy / 'driver'}", f"-j{os.cpu_count() or 1}"]
-        words += [f"ARCH={tree.architecture.kernel}", f"CROSS_COMPILE={cross}", f"CC={compiler}"]
+    with tempfile.TemporaryDirectory(dir=target.parent) as place:
+        copy = Path(place) / "kml"
+        copy_module_sources(copy, name)
+        folder = copy / MODULES[name]
+        words = ["make", "-C", str(tree.path), f"M={folder}", f"-j{os.cpu_count() or 1}"]
+        words += [f"ARCH={tree.architecture.kernel}", f"CROSS_COMPILE={cross}", f"CC={compiler}", *given]
         words += ["CONFIG_DEBUG_INFO_BTF_MODULES=", "modules"]  # type information takes pahole, and nothing reads it
         log = target.with_name("build.log")
         with log.open("w") as file:
@@ -88,21 +125,14 @@ def module(tree: BuildTree) -> Path:
                     words, stdout=file, stderr=subprocess.STDOUT, timeout=_MODULE_SECONDS, env=_without_make()
                 )
             except subprocess.TimeoutExpired:
-                raise CannotBuild(f"kml.ko was not built within {_MODULE_SECONDS} s; {log} tells how far") from None
-        made, symbols = copy / "driver" / "kml.ko", copy / "driver" / SYMBOLS
+                raise CannotBuild(f"{name}.ko was not built within {_MODULE_SECONDS} s; {log} tells how far") from None
+        made, symbols = folder / target.name, folder / SYMBOLS
         if done.returncode or not (made.is_file() and symbols.is_file()):
-            raise CannotBuild(f"kml.ko cannot be built for {tree.version}: {_first_error(log)}; {log} has all of it")
+            raise CannotBuild(f"{name}.ko cannot be built for {tree.version}: {_first_error(log)}; {log} has all of it")
         strip = _need(f"{cross}strip", _package(tree.architecture))
         subprocess.run([strip, "--strip-debug", made], check=True)
         symbols.replace(target.with_name(SYMBOLS))
         made.replace(target)
-    return target
-
-
-def copy_module_sources(target: Path) -> None:
-    """All that kml.ko is built from, as a tree of its own."""
-    for part in MODULE_PARTS:
-        shutil.copytree(SOURCES / part, target / part, ignore=_not_sources)
 
 
 def _without_make() -> dict[str, str]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeprof.profiler.guest.architecture import ARM64, X86_64, Architecture, here
 from edgeprof.profiler.guest.errors import NoGuest
 from edgeprof.profiler.guest.kernel import Kernel, cache_folder
-from edgeprof.profiler.guest.releases import apt_for
+from edgeprof.profiler.guest.releases import SUITES, apt_for
+
+_BLOCK_HEADER = "blk-mq-sched.h"
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,37 @@ def given_tree(path: Path) -> BuildTree:
     raise NoGuest(f"{path} is of a kernel that is neither x86-64 nor arm64")
 
 
+def block_headers(tree: BuildTree, source: Path | None = None, cache: Path | None = None) -> Path:
+    """The folder of the block layer's own headers, which an I/O scheduler takes and packages of headers lack.
+
+    Args:
+        tree: of the kernel.
+        source: its sources; None: where its build folder says, else Debian's package of them, from the cache or by apt.
+        cache: None: `cache_folder`.
+
+    Raises:
+        NoGuest: they cannot be had here.
+    """
+    folders = [source] if source is not None else [tree.path / "source", tree.path]
+    for folder in folders:
+        if (folder / "block" / _BLOCK_HEADER).is_file():
+            return folder.resolve() / "block"
+    if source is not None:
+        raise NoGuest(f"{source} has no block/{_BLOCK_HEADER}: it takes the folder of the kernel's sources")
+    release = ".".join(tree.version.split(".")[:2])
+    if release not in SUITES:
+        raise NoGuest(
+            f"the sources of the kernel {tree.version} are not here, and it is not known where they are to be had:"
+            " name their folder with --kernel-source"
+        )
+    cache = cache or cache_folder()
+    target = cache / "block-headers" / tree.version
+    if not target.is_dir():
+        apt = apt_for(release, here(), cache)  # sources are the same for all processors
+        apt.unpack([f"linux-source-{release}"], target, _leave_block_headers)
+    return target / "block"
+
+
 def running_tree() -> BuildTree:
     """That of the kernel that runs here.  Raises NoGuest."""
     release = os.uname().release
@@ -106,3 +141,22 @@ def _make_relocatable(tree: Path) -> None:
         text = file.read_text()
         here_in_make = "$(dir $(abspath $(lastword $(MAKEFILE_LIST))))"
         file.write_text(re.sub(r"(?<![\w./])/usr/src/", f"{here_in_make}../", text))
+
+
+def _leave_block_headers(tree: Path) -> None:
+    """Of the archive in a package of sources, the block layer's headers alone."""
+    (archive,) = tree.glob("usr/src/linux-source-*.tar.xz")
+    words = [
+        "tar",
+        "-xJf",
+        str(archive),
+        "-C",
+        str(tree),
+        "--strip-components=1",
+        "--wildcards",
+        "linux-source-*/block/*.h",
+    ]
+    done = subprocess.run(words, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise NoGuest(f"tar could not unpack {archive.name}: {done.stderr.strip()}")
+    shutil.rmtree(tree / "usr")

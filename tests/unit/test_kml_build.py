@@ -18,7 +18,7 @@ from edgeprof.kmodule.errors import CannotBuild
 from edgeprof.profiler.errors import EdgeprofError
 from edgeprof.profiler.guest.architecture import ARM64, X86_64, Architecture, here
 from edgeprof.profiler.guest.errors import NoGuest
-from edgeprof.profiler.guest.headers import BuildTree, given_tree, running_tree
+from edgeprof.profiler.guest.headers import BuildTree, block_headers, given_tree, running_tree
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here: apt-get install gcc libc6-dev")
 
@@ -38,6 +38,8 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "driver/Kbuild": "obj-m := kml.o\n",
         "driver/kml.c": "int module;\n",
         "driver/kml.o": "left from another build\n",
+        "elevator/Kbuild": "obj-m := mq_kmlib.o\n",
+        "elevator/mq_kmlib.c": "int scheduler;\n",
     }
     for name, content in files.items():
         path = tmp_path / "sources" / name
@@ -144,7 +146,9 @@ def tree(tmp_path: Path) -> Path:
     (folder / "Makefile").write_text(
         "modules:\n"
         "\t@echo $(ARCH) $(MAKELEVEL) >>$(dir $(abspath $(firstword $(MAKEFILE_LIST))))called\n"
-        "\t@cd $(M) && test ! -e kml.o && $(CC) -g -c kml.c -o kml.ko && echo exported >Module.symvers\n"
+        "\t@echo $(KBUILD_EXTRA_SYMBOLS) $(KML_BLOCK_HEADERS) >>$(dir $(abspath $(firstword $(MAKEFILE_LIST))))given\n"
+        "\t@cd $(M) && test ! -e kml.o && for source in *.c; do $(CC) -g -c $$source -o $${source%.c}.ko; done"
+        " && test -e $${source%.c}.ko && echo exported >Module.symvers\n"
     )
     return folder
 
@@ -175,6 +179,29 @@ class TestModule:
         with (tree / ".config").open("a") as file:
             file.write("CONFIG_PREEMPT=y\n")
         assert build.module(given_tree(tree)) != before
+
+    def test_a_user_of_kml_is_built_with_its_symbols_and_the_block_layers_headers(
+        self, sources: Path, tree: Path, tmp_path: Path
+    ) -> None:
+        header = tmp_path / "source" / "block" / "blk-mq-sched.h"
+        header.parent.mkdir(parents=True)
+        header.write_text("")
+        found = build.module(given_tree(tree), "mq_kmlib", tmp_path / "source")
+        assert found.name == "mq_kmlib.ko"
+        symbols = build.module(given_tree(tree)).with_name(build.SYMBOLS)
+        assert (tree / "given").read_text().split() == [str(symbols), str(header.parent)]
+        assert build.module(given_tree(tree), "mq_kmlib", tmp_path / "source") == found
+        header.write_text("/* changed */\n")
+        assert build.module(given_tree(tree), "mq_kmlib", tmp_path / "source") != found
+
+    def test_a_user_of_kml_is_built_anew_when_what_kml_exports_changed(
+        self, sources: Path, tree: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "source/block").mkdir(parents=True)
+        (tmp_path / "source/block/blk-mq-sched.h").write_text("")
+        before = build.module(given_tree(tree), "mq_kmlib", tmp_path / "source")
+        build.module(given_tree(tree)).with_name(build.SYMBOLS).write_text("more is exported\n")
+        assert build.module(given_tree(tree), "mq_kmlib", tmp_path / "source") != before
 
     def test_what_make_said_is_kept_and_its_error_told(self, sources: Path, tree: Path) -> None:
         (sources / "driver/kml.c").write_text("no C at all\n")
@@ -220,6 +247,28 @@ class TestTrees:
             running_tree()
 
 
+class TestBlockHeaders:
+    def test_they_are_found_in_a_folder_that_the_kernel_was_built_in(self, tree: Path) -> None:
+        (tree / "block").mkdir()
+        (tree / "block/blk-mq-sched.h").write_text("")
+        assert block_headers(given_tree(tree)) == tree / "block"
+
+    def test_they_are_found_where_the_build_folder_names_its_source(self, tree: Path, tmp_path: Path) -> None:
+        (tmp_path / "elsewhere/block").mkdir(parents=True)
+        (tmp_path / "elsewhere/block/blk-mq-sched.h").write_text("")
+        (tree / "source").symlink_to(tmp_path / "elsewhere")
+        assert block_headers(given_tree(tree)) == tmp_path / "elsewhere/block"
+
+    def test_a_folder_without_them_is_refused(self, tree: Path, tmp_path: Path) -> None:
+        with pytest.raises(NoGuest, match=rf"{tmp_path} has no block/blk-mq-sched.h"):
+            block_headers(given_tree(tree), tmp_path)
+
+    def test_for_a_kernel_that_nobody_packages_the_option_is_named(self, tree: Path) -> None:
+        (tree / "include/config/kernel.release").write_text("4.19.1-mine\n")
+        with pytest.raises(NoGuest, match="--kernel-source"):
+            block_headers(given_tree(tree))
+
+
 class TestDkms:
     def test_the_package_has_edgeprofs_version(self) -> None:
         assert dkms.version() == edgeprof.__version__
@@ -261,6 +310,23 @@ class TestCommand:
         assert (code, err) == (0, "")
         assert [Path(line).name for line in out.splitlines()] == ["libkml.so", "kml.ko", "Module.symvers"]
 
+    def test_only_what_is_named_is_built(self, sources: Path, tree: Path, tmp_path: Path, capsys: Capsys) -> None:
+        (tmp_path / "source/block").mkdir(parents=True)
+        (tmp_path / "source/block/blk-mq-sched.h").write_text("")
+        words = ("build", "--kernel-dir", str(tree), "--kernel-source", str(tmp_path / "source"))
+        code, out, err = self.said(capsys, *words, "--only", "kml", "--only", "mq_kmlib", "--json")
+        assert (code, err) == (0, "")
+        assert list(json.loads(out)) == ["kml", "symbols", "mq_kmlib"]
+
+    @pytest.mark.parametrize(
+        ("word", "told"),
+        [("mq_none", "mq_none is neither a file nor one of kml, mq_kmlib"), ("share=1", "no module stands before")],
+    )
+    def test_what_is_no_module_is_not_loaded(self, word: str, told: str, capsys: Capsys) -> None:
+        code, _, err = self.said(capsys, "load", word)
+        assert (code, err.count("\n")) == (120, 1)
+        assert told in err
+
     @pytest.mark.parametrize(("option", "word"), [("--module", "absent.ko"), ("--program", "./absent")])
     def test_a_guest_is_not_booted_without_a_file_that_is_named(
         self, tmp_path: Path, capsys: Capsys, option: str, word: str
@@ -272,7 +338,7 @@ class TestCommand:
 
     def test_a_kernel_for_another_processor_is_not_mistaken(self, sources: Path, tree: Path, capsys: Capsys) -> None:
         other = "arm64" if here() is X86_64 else "x86_64"
-        code, out, err = self.said(capsys, "build", "--only", "module", "--kernel-dir", str(tree), "--arch", other)
+        code, out, err = self.said(capsys, "build", "--only", "kml", "--kernel-dir", str(tree), "--arch", other)
         assert (code, out) == (120, "")
         assert f"of an {here().kernel} kernel, and {other} was asked for" in err
 
