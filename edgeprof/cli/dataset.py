@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeprof.cli.dataset_readahead import readahead
+from edgeprof.cli.dataset_words import listed, print_columns, say, share, tell_skipped
 from edgeprof.cli.options import json_option
-from edgeprof.cli.output import make_console, make_table, plain, print_json
+from edgeprof.cli.output import make_console, make_table, print_json
 from edgeprof.cli.quantities import DurationType
 
 if TYPE_CHECKING:
     from edgeprof.profiler.training_sets.card import Card, Part
-
-NAMED_RUNS = 5
-"""Runs that are named; the data card has all."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -67,12 +66,12 @@ def latency(
         deadline_quantile,
     )
     built = build_set(runs_folder(folder), output, deadlines)
-    for item in built.skipped[:NAMED_RUNS]:
-        click.echo(f"edgeprof: left out {plain(item.run)}: {plain(item.reason)}", err=True)
-    if len(built.skipped) > NAMED_RUNS:
-        click.echo(f"edgeprof: left out {len(built.skipped) - NAMED_RUNS} more; the data card names them", err=True)
+    tell_skipped(built.skipped)
     click.echo(f"edgeprof: {built.rows:,} requests of {built.runs:,} runs", err=True)
     click.echo(built.path)
+
+
+build.add_command(readahead)
 
 
 @command.command()
@@ -82,8 +81,16 @@ def describe(dataset: Path, as_json: bool) -> None:
     """Print a training set's data card: sources, counts, balance, missing values, splits, columns and units."""
     from dataclasses import asdict
 
+    from edgeprof.cli.dataset_readahead import print_readahead
+    from edgeprof.profiler.training_sets import readahead_card
+    from edgeprof.profiler.training_sets.about import read_made
     from edgeprof.profiler.training_sets.card import describe as describe_set
+    from edgeprof.profiler.training_sets.readahead_schema import NAME
 
+    if read_made(dataset)["name"] == NAME:
+        told = readahead_card.describe(dataset)
+        print_json(asdict(told)) if as_json else print_readahead(told)
+        return
     card = describe_set(dataset)
     if as_json:
         print_json({**asdict(card), "devices": [_device_entry(*item) for item in card.devices]})
@@ -101,13 +108,13 @@ def _print_card(card: Card) -> None:
     from edgeprof.profiler.units import human
 
     about, runs = card.about, card.about["runs"]
-    _say("training set", f"{about['name']}, version {about['version']}, made by edgeprof {about.get('edgeprof')}")
-    _say("requests", f"{card.rows:,} of {len(runs):,} runs, {human(card.bytes, 'bytes')}")
-    _say("predicted at", about.get("moment"))
-    _say("machines", _listed(run.get("machine") for run in runs))
-    _say("kernels", _listed(run.get("kernel") for run in runs))
-    _say("workloads", len({run.get("workload") for run in runs}))
-    _say("left out", _left_out(about))
+    say("training set", f"{about['name']}, version {about['version']}, made by edgeprof {about.get('edgeprof')}")
+    say("requests", f"{card.rows:,} of {len(runs):,} runs, {human(card.bytes, 'bytes')}")
+    say("predicted at", about.get("moment"))
+    say("machines", listed(run.get("machine") for run in runs))
+    say("kernels", listed(run.get("kernel") for run in runs))
+    say("workloads", len({run.get("workload") for run in runs}))
+    say("left out", _left_out(about))
     _print_parts("Operations", ["operation"], [([name], part) for name, part in card.operations.items()])
     rows = [([split, name], part) for split, parts in card.splits.items() for name, part in parts.items()]
     _print_parts("Splits", ["split", "part"], rows)
@@ -118,27 +125,8 @@ def _print_card(card: Card) -> None:
         for machine, device, op, part in card.devices
     ]
     _print_parts("Devices", ["machine", "device", "class", "operation", "deadline"], devices)
-    _say("deadlines", _how_deadlines(about["deadlines"]))
-    click.echo("\nColumns")
-    table = make_table(
-        ["column", "type", "unit", "for", "missing", "meaning"],
-        [
-            [item.name, item.type, item.unit, item.role, _share(item.missing, card.rows), item.about]
-            for item in card.columns
-        ],
-        right=[4],
-    )
-    make_console().print(table)
-
-
-def _say(name: str, value: object) -> None:
-    click.echo(f"{name + ':':<14} {plain(value)}")
-
-
-def _listed(values: Any) -> str:
-    found = sorted({str(value) for value in values if value is not None})
-    more = f" and {len(found) - NAMED_RUNS} more" if len(found) > NAMED_RUNS else ""
-    return (", ".join(found[:NAMED_RUNS]) + more) or "not known"
+    say("deadlines", _how_deadlines(about["deadlines"]))
+    print_columns(card.columns, card.rows)
 
 
 def _left_out(about: dict[str, Any]) -> str:
@@ -179,17 +167,10 @@ def _print_parts(title: str, names: Sequence[str], rows: Sequence[tuple[list[Any
             f"{part.rows:,}",
             human(part.latency_p50, "s"),
             human(part.latency_p99, "s"),
-            _share(part.missed, part.with_deadline),
+            share(part.missed, part.with_deadline),
         ]
         for words, part in rows
     ]
     count = len(names)
     headings = [*names, "requests", "p50", "p99", "missed"]
     make_console().print(make_table(headings, cells, right=range(count, count + 4)))
-
-
-def _share(some: int, of: int) -> str | None:
-    """A share in percent with enough digits that few of many do not read as none."""
-    if of == 0:
-        return None
-    return "0" if some == 0 else f"{100 * some / of:.2g} %" if some < of else "100 %"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +14,11 @@ import pyarrow.parquet as pq
 
 from edgeprof import __version__
 from edgeprof.profiler.dataset import list_runs
-from edgeprof.profiler.errors import EdgeprofError, NoRuns
+from edgeprof.profiler.errors import NoRuns
 from edgeprof.profiler.training_sets import deadlines as limits
-from edgeprof.profiler.training_sets.card import read_about
+from edgeprof.profiler.training_sets.about import refuse_foreign, replace
 from edgeprof.profiler.training_sets.deadlines import Deadlines, Group, Training
-from edgeprof.profiler.training_sets.errors import NotATrainingSet, NothingToLearn, Unusable
+from edgeprof.profiler.training_sets.errors import NothingToLearn, Unusable
 from edgeprof.profiler.training_sets.groups import HELD_OUT, TIME_CUTS, split_by_workload
 from edgeprof.profiler.training_sets.latency import DROPPED, RunExamples, examples_of
 from edgeprof.profiler.training_sets.schema import COLUMNS, NAME, SPLITS, VERSION, schema
@@ -59,21 +57,18 @@ def build(folder: Path, target: Path, deadlines: Deadlines) -> Built:
         NothingToLearn: none of them gives an example.
         EdgeprofError: the file cannot be written, or is there and no training set.
     """
-    _refuse_foreign(target)
+    refuse_foreign(target)
     entries = list_runs(folder)
     if not entries:
         raise NoRuns(folder)
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
-            rows = Path(scratch) / "rows.parquet"
-            gathered = _gather(folder, entries, rows, deadlines.quantile is not None)
-            about = _about(gathered, deadlines)
-            finished = Path(scratch) / "finished.parquet"
-            _finish(rows, finished, gathered, about)
-            _sync(finished)
-            finished.replace(target)
-    except OSError as error:
-        raise EdgeprofError(f"cannot write {target}: {error.strerror or error}") from None
+    gathered = _Gathered([], [], [], set(), [])
+
+    def write(path: Path) -> None:
+        rows = path.with_name("rows.parquet")
+        _gather(gathered, folder, entries, rows, deadlines.quantile is not None)
+        _finish(rows, path, gathered, _about(gathered, deadlines))
+
+    replace(target, write)
     return Built(target, sum(gathered.rows), len(gathered.rows), tuple(gathered.skipped))
 
 
@@ -88,17 +83,7 @@ class _Gathered:
     training: list[Training]
 
 
-def _refuse_foreign(target: Path) -> None:
-    if not target.exists():
-        return
-    try:
-        read_about(target)
-    except NotATrainingSet:
-        raise EdgeprofError(f"{target} is there and is no training set: name another file") from None
-
-
-def _gather(folder: Path, entries: Sequence[Any], path: Path, with_latencies: bool) -> _Gathered:
-    gathered = _Gathered([], [], [], set(), [])
+def _gather(gathered: _Gathered, folder: Path, entries: Sequence[Any], path: Path, with_latencies: bool) -> None:
     writer: pq.ParquetWriter | None = None
     try:
         for entry in entries:
@@ -116,7 +101,6 @@ def _gather(folder: Path, entries: Sequence[Any], path: Path, with_latencies: bo
             writer.close()
     if not gathered.rows:
         raise NothingToLearn(folder, [item.reason for item in gathered.skipped])
-    return gathered
 
 
 def _examples(entry: Any, skipped: list[Skipped]) -> RunExamples | None:
@@ -182,8 +166,3 @@ def _finish(rows: Path, target: Path, gathered: _Gathered, about: dict[str, Any]
             made = {"deadline": deadline, "missed": missed, "split_workload": split}
             arrays = [made[column.name] if column.name in made else table[column.name] for column in COLUMNS]
             writer.write_table(pa.Table.from_arrays(arrays, schema=final), row_group_size=max(1, table.num_rows))
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from edgeprof.profiler.errors import EdgeprofError
+from edgeprof.profiler.training_sets.about import read_made
 from edgeprof.profiler.training_sets.errors import NotATrainingSet
-from edgeprof.profiler.training_sets.schema import METADATA, NAME, SPLITS, VERSION
+from edgeprof.profiler.training_sets.schema import NAME, SPLITS, VERSION
 
 
 @dataclass(frozen=True)
@@ -70,29 +69,7 @@ def read_about(path: Path) -> dict[str, Any]:
         NotATrainingSet: the file is none, or damaged.
         EdgeprofError: it cannot be read, or is of a newer edgeprof.
     """
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-    except OSError as error:
-        if error.errno is None:  # Parquet's own complaint about its bytes
-            raise NotATrainingSet(path, "it is no Parquet file, or damaged") from None
-        raise EdgeprofError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, pa.ArrowException):
-        raise NotATrainingSet(path, "it is no Parquet file, or damaged") from None
-    return _checked(path, metadata.get(METADATA, b""))
-
-
-def _checked(path: Path, text: bytes) -> dict[str, Any]:
-    try:
-        about = json.loads(text)
-    except (ValueError, RecursionError):
-        raise NotATrainingSet(path, "it does not say how it was made") from None
-    if not isinstance(about, dict) or about.get("name") != NAME or not isinstance(about.get("version"), int):
-        raise NotATrainingSet(path, "it does not say how it was made")
-    if about["version"] > VERSION:
-        raise EdgeprofError(
-            f"{path} has version {about['version']} of the training set {NAME}, and this edgeprof reads up to"
-            f" {VERSION}; upgrade it"
-        )
+    about = read_made(path, NAME, VERSION)
     if not _is_whole(about):
         raise NotATrainingSet(path, "what it says of its making is damaged")
     return about
@@ -130,7 +107,7 @@ def describe(path: Path) -> Card:
     try:
         with pq.ParquetFile(path) as file:
             arrow, rows = file.schema_arrow, file.metadata.num_rows
-            missing = _missing(file)
+            missing = missing_values(file)
             table = file.read(list(names))
         columns = {name: table[name] for name in names}
         latency = columns["latency"].to_numpy()
@@ -144,7 +121,7 @@ def describe(path: Path) -> Card:
         bytes=path.stat().st_size,
         rows=rows,
         about=about,
-        columns=tuple(_column(field, missing.get(field.name, 0)) for field in arrow),
+        columns=tuple(column_facts(field, missing.get(field.name, 0)) for field in arrow),
         operations=_parts(operation, latency, missed),
         splits={name: _ordered(_parts(texts[name], latency, missed)) for name in _SPLIT_COLUMNS},
         devices=_devices(machine, device, operation, latency, missed),
@@ -156,7 +133,8 @@ _NONE = "none"
 Codes = tuple[npt.NDArray[np.int64], list[str]]
 
 
-def _column(field: pa.Field, missing: int) -> ColumnFacts:
+def column_facts(field: pa.Field, missing: int) -> ColumnFacts:
+    """What a field of the file says of its column."""
     told = {key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in _metadata(field).items()}
     kind = "text" if pa.types.is_dictionary(field.type) else str(field.type)
     return ColumnFacts(field.name, kind, told.get("unit", ""), told.get("role", ""), told.get("about", ""), missing)
@@ -166,7 +144,7 @@ def _metadata(field: pa.Field) -> Mapping[bytes, bytes]:
     return field.metadata or {}
 
 
-def _missing(file: pq.ParquetFile) -> dict[str, int]:
+def missing_values(file: pq.ParquetFile) -> dict[str, int]:
     """Nulls of each column; counted, since asking a damaged file for its statistics ends the process (pyarrow 26)."""
     return {name: file.read([name])[name].null_count for name in file.schema_arrow.names}
 

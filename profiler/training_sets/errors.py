@@ -15,17 +15,19 @@ class Unusable(EdgeprofError):
 class NothingToLearn(EdgeprofError):
     """A folder in which no run gives an example."""
 
-    def __init__(self, folder: Path, reasons: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, reasons: Sequence[str], example: str = "block request", collect: str = "all"
+    ) -> None:
         kinds = list(dict.fromkeys(reasons))
         why = "; ".join(kinds[:3]) + ("; ..." if len(kinds) > 3 else "")
         super().__init__(
-            f"no run in {folder} gives a block request to learn from ({why or 'there are no runs in it'});"
-            " capture some as root with `edgeprof run --collect all -- COMMAND`"
+            f"no run in {folder} gives a {example} to learn from ({why or 'there are no runs in it'});"
+            f" capture some as root with `edgeprof run --collect {collect} -- COMMAND`"
         )
 
 
 class NotATrainingSet(EdgeprofError):
     """A file that is not what `edgeprof dataset build` wrote."""
 
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"{path} is not a training set ({why}); make one with `edgeprof dataset build latency`")
+    def __init__(self, path: Path, why: str, name: str = "latency") -> None:
+        super().__init__(f"{path} is not a training set ({why}); make one with `edgeprof dataset build {name}`")

@@ -70,6 +70,7 @@ def features(arrivals: Arrivals, begin_ns: int) -> dict[str, Values]:
         found |= _last_latencies(arrivals, name, op)
     found["since_write"] = _since_write(arrivals)
     found["written_100ms"] = _recently_written(arrivals, begin_ns)
+    found["ahead"] = _ahead(arrivals)
     return found
 
 
@@ -112,3 +113,20 @@ def _recently_written(arrivals: Arrivals, begin_ns: int) -> Values:
     until = np.searchsorted(completed, arrivals.moment, side="left")
     since = np.searchsorted(completed, arrivals.moment - RECENT_NS, side="left")
     return Values(total[until] - total[since], arrivals.moment - begin_ns >= RECENT_NS)
+
+
+def _ahead(arrivals: Arrivals) -> Values:
+    """Bytes that arrived less those that completed, since the device last had nothing to do.
+
+    A merge makes a request longer after its arrival, so more may complete than arrived: 0 then.
+    """
+    done = np.flatnonzero(arrivals.completed != NEVER)
+    times = np.concatenate([arrivals.moment, arrivals.completed[done]])
+    order = np.argsort(times, kind="stable")  # at one time, arrivals come first
+    requests = np.concatenate([np.ones(len(arrivals.moment), np.int64), np.full(len(done), -1)])[order]
+    change = np.concatenate([arrivals.length, -arrivals.final_length[done]])[order]
+    idle, total = np.cumsum(requests) == 0, np.concatenate([[0], np.cumsum(change)])
+    last_idle = np.maximum.accumulate(np.concatenate([[0], np.where(idle, np.arange(1, len(idle) + 1), 0)]))
+    now = np.searchsorted(times[order], arrivals.moment, side="left")
+    left = np.maximum(total[now] - total[last_idle[now]], 0)
+    return Values(left, np.ones(len(left), np.bool_))

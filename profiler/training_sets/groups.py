@@ -49,7 +49,9 @@ def workload_of(manifest: Mapping[str, Any]) -> str:
 
 
 def device_class(name: str, facts: Mapping[str, Any]) -> str:
-    """The kind of a disk, by its driver's name for it; ``facts`` are the manifest's."""
+    """The kind of a disk, by its driver's name for it; ``facts`` are the manifest's, and name it of a modelled disk."""
+    if isinstance(facts.get("class"), str):
+        return str(facts["class"])
     prefixes = {
         "nvme": "nvme",
         "mmcblk": "mmc",

@@ -72,6 +72,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("since_write", _REAL, "s", "feature", "time since the device's last write arrived"),
     Column("written_100ms", _COUNT, "bytes", "feature", "bytes of the writes that completed in the last 100 ms"),
+    Column("ahead", _COUNT, "bytes", "feature", "length of the requests that had arrived and not completed"),
     Column("latency", _REAL, "s", "label", "from the moment of prediction to completion"),
     Column("deadline", _REAL, "s", "label", "what the latency was held against; null: the operation has none"),
     Column("missed", _FLAG, "flag", "label", "whether the latency was longer than the deadline"),

@@ -67,6 +67,14 @@ class TestKnownAnswers:
         assert [ms(row, "since_write") for row in found] == [None, None, 3, 102]
         assert [row["written_100ms"] for row in found] == [None, None, None, 8192]
 
+    def test_bytes_ahead_are_of_requests_that_have_not_completed(self, tmp_path: Path) -> None:
+        assert [row["ahead"] for row in rows(tmp_path / "run", FOUR)] == [0, 4096, 4096, 0]
+
+    def test_bytes_that_merges_added_are_not_missed_once_the_device_was_idle(self, tmp_path: Path) -> None:
+        merged = request(0, 4, inserted=0, inserted_sector=0, inserted_bytes=4096, bytes=65536)
+        found = rows(tmp_path / "run", [merged, request(2, 6), request(5, 7), request(8, 10), request(9, 11)])
+        assert [row["ahead"] for row in found] == [0, 4096, 0, 0, 4096]
+
     def test_what_the_request_itself_is(self, tmp_path: Path) -> None:
         kinds = [
             request(0, 1, flags="RA"),
