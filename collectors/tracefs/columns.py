@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from edgeprof.collectors.tracefs.formats import EventFormat, Field, PageLayout
 from edgeprof.collectors.tracefs.ring_buffer import Decoded
@@ -162,6 +161,8 @@ def gather(data: Bytes, where: Ints, kind: np.dtype[Any]) -> npt.NDArray[Any]:
 def _encode(raw: npt.NDArray[Any], width: int) -> tuple[npt.NDArray[np.int32], list[bytes]]:
     if not len(raw):
         return np.empty(0, np.int32), []
+    import pyarrow as pa  # here only: what reads events without text, and for long, goes without its memory
+
     buffer = pa.py_buffer(np.ascontiguousarray(raw))
     encoded = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(raw), [None, buffer]).dictionary_encode()
     # Not Array.to_numpy(), which imports pandas: a quarter of a second at each ingest.

@@ -45,6 +45,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "export": CommandEntry("edgeprof.cli.export", "Write a run in another tool's format."),
     "ingest": CommandEntry("edgeprof.cli.ingest", "Make a run's tables and metrics from what was captured."),
     "kml": CommandEntry("edgeprof.cli.kml", "Build and try the in-kernel machine-learning library."),
+    "tune": CommandEntry("edgeprof.cli.tune", "Tune disks while programs use them, by what they read."),
     "doctor": CommandEntry("edgeprof.cli.doctor", "Say what this machine can capture, and how to get the rest."),
     "clean": CommandEntry("edgeprof.cli.clean", "Undo what an interrupted run left on the machine."),
 }

@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Tuple
 from edgeprof.collectors.helper import start_time
 from edgeprof.collectors.sysfs import put
 from edgeprof.profiler.agent import journal
+from edgeprof.profiler.agent.undo_read_ahead import undo_read_ahead
 from edgeprof.profiler.agent.undo_storage import undo_file, undo_loop, undo_swap, undo_zram, users_of
 
 _PATIENCE = 2.0
@@ -89,7 +90,7 @@ def clean(folder: str, kill: bool = False, below: str = "") -> Cleaned:
         if below and not (saved is not None and _is_below(saved.capture, below)):
             continue
         if saved is not None and being_captured(saved):
-            running.append("{} is being captured by process {}".format(saved.capture, saved.owner))
+            running.append("{} belongs to process {}, which still runs".format(saved.capture, saved.owner))
             continue
         problems: List[Tuple[Dict[str, Any], str]] = []
         if saved is not None:
@@ -289,6 +290,7 @@ _HANDLERS: Dict[str, Callable[[Dict[str, Any]], str]] = {
     "process": _process,
     "workload": _workload,
     "write": _write_back,
+    "read_ahead": undo_read_ahead,
     "mount": _mount,
     "loop": undo_loop,
     "file": undo_file,

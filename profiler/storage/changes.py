@@ -52,7 +52,8 @@ class Changes:
     def taken(self, path: str) -> bool:
         """Whether another run has changed that setting and not put it back yet."""
         own = [entry for entry in self._journal.open_entries.values() if entry.get("path") == path]
-        everyone = open_entries(str(Path(self._journal.path).parent), "write")
+        folder = str(Path(self._journal.path).parent)
+        everyone = [*open_entries(folder, "write"), *open_entries(folder, "read_ahead")]
         return len([entry for entry in everyone if entry.get("path") == path]) > len(own)
 
     def run(self, argv: Sequence[str], seconds: float) -> str:

@@ -49,16 +49,18 @@ def test_newest_first_and_gone_is_undone(tmp_path: Path) -> None:
     entries = (
         {"kind": "write", "path": str(file), "old": "first"},
         {"kind": "write", "path": str(file), "old": "second"},
+        {"kind": "read_ahead", "path": str(file), "old": "128", "numbers": [1], "open_files": False},
         {"kind": "cgroup", "path": str(tmp_path / "group"), "home": str(tmp_path)},
         {"kind": "tracefs_instance", "path": str(tmp_path / "instance")},
         {"kind": "write", "path": str(tmp_path / "missing"), "old": "x"},
+        {"kind": "read_ahead", "path": str(tmp_path / "missing"), "old": "128", "numbers": [1]},
         {"kind": "cgroup", "path": str(tmp_path / "missing")},
         {"kind": "tracefs_instance", "path": str(tmp_path / "missing")},
     )
     path = journal(tmp_path / "state", *entries)
     result = clean(str(tmp_path / "state"))
     assert (result.failed, result.running) == ([], [])
-    assert len(result.undone) == 7
+    assert len(result.undone) == 8
     assert result.undone[0] == f"removed tracing instance {tmp_path}/missing"
     assert file.read_text().startswith("first")
     assert not (tmp_path / "group").exists()
@@ -97,7 +99,7 @@ def test_a_living_edgeprof_is_left_alone(tmp_path: Path) -> None:
     own = UndoJournal(str(tmp_path), "mine", "/captures/mine")
     own.record("write", path=str(knob), old="before")
     result = clean(str(tmp_path), kill=True)
-    assert result == ([], [], [f"/captures/mine is being captured by process {os.getpid()}"])
+    assert result == ([], [], [f"/captures/mine belongs to process {os.getpid()}, which still runs"])
     assert knob.read_text() == "changed"
     own.remove()
 
