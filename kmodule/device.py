@@ -23,7 +23,7 @@ from edgeprof.kmodule.abi import Consumer, Function, Map, Request, RingMode, fix
 from edgeprof.kmodule.errors import DeviceRefused, ModuleRefused, NoDevice
 
 PATH = Path("/dev/kml")
-MODULE = Path("/sys/module/kml")
+MODULES = Path("/sys/module")
 
 Values: TypeAlias = "array[int] | memoryview"
 """Q16.16 numbers: ``array("i")``, or any other writable buffer of 32-bit integers, as NumPy arrays are."""
@@ -252,18 +252,18 @@ class Device:
 
 
 def insert(module: Path, parameters: Sequence[str] = ()) -> None:
-    """Load kml.ko; needs root.  Raises ModuleRefused."""
+    """Load a module's file; needs root.  Raises ModuleRefused."""
     _run(["insmod", str(module), *parameters], f"loading {module}")
 
 
-def remove() -> None:
-    """Unload the module; needs root.  Raises ModuleRefused, while something uses it, too."""
-    _run(["rmmod", "kml"], "unloading the module kml")
+def remove(name: str = "kml") -> None:
+    """Unload a module; needs root.  Raises ModuleRefused, while something uses it, too."""
+    _run(["rmmod", name], f"unloading the module {name}")
 
 
-def is_loaded(module: Path = MODULE) -> bool:
-    """Whether the running kernel has the module."""
-    return module.is_dir()
+def is_loaded(name: str = "kml") -> bool:
+    """Whether the running kernel has a module."""
+    return (MODULES / name).is_dir()
 
 
 def _run(command: list[str], what: str) -> None:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeprof.cli.kml_bench import bench
 from edgeprof.cli.kml_guest import ARCHITECTURES, guest
+from edgeprof.cli.kml_train import evaluate, train
+from edgeprof.cli.kml_train_readahead import evaluate_readahead, train_readahead
 from edgeprof.cli.options import json_option
 from edgeprof.cli.output import make_console, make_table, print_json
 from edgeprof.profiler.errors import EdgeprofError
@@ -17,33 +20,51 @@ if TYPE_CHECKING:
     from edgeprof.profiler.guest.headers import BuildTree
 
 
+MODULES = ("kml", "mq_kmlib", "kml_readahead")
+"""That are loaded into a kernel; the others use kml."""
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
     """Machine learning inside the kernel: KMLib's user library and its kernel module."""
 
 
-@command.command(short_help="Build libkml.so and kml.ko.")
+@command.command(short_help="Build libkml.so and the kernel modules.")
 @click.option(
     "--kernel-dir",
     type=click.Path(file_okay=False, path_type=Path),
     help="Build folder or headers of the kernel.  [default: the running kernel's]",
 )
+@click.option(
+    "--kernel-source",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The kernel's sources, of which mq_kmlib takes headers.  [default: Debian's package]",
+)
 @click.option("--release", metavar="RELEASE", help="Fetch Debian's headers of such a kernel: 5.10, 6.1 or 6.12.")
 @click.option("--arch", type=click.Choice(ARCHITECTURES), help="Of the processor.  [default: this machine's]")
-@click.option("--only", type=click.Choice(["library", "module"]), help="Build this one alone.")
+@click.option(
+    "--only",
+    "parts",
+    type=click.Choice(["library", *MODULES, "kml_disk"]),
+    multiple=True,
+    default=("library", "kml"),
+    show_default=True,
+    help="Build this; may be given more than once.",
+)
 @click.option("--dkms", is_flag=True, help="Install the module by DKMS, for this kernel and those to come (as root).")
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Copy what was built there.")
 @json_option
 def build(
     kernel_dir: Path | None,
+    kernel_source: Path | None,
     release: str | None,
     arch: str | None,
-    only: str | None,
+    parts: tuple[str, ...],
     dkms: bool,
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Build libkml.so and kml.ko, and print where they are; what is there already is not built again."""
+    """Build libkml.so and kernel modules, and print where they are; what is there already is not built again."""
     from edgeprof.kmodule.build import SYMBOLS, library, module
     from edgeprof.kmodule.dkms import install
     from edgeprof.profiler.guest import architecture
@@ -55,12 +76,15 @@ def build(
         return
     chosen = architecture.find(arch) if arch else None
     built: dict[str, Path] = {}
-    if only != "module":
-        built["library"] = library(chosen)
-    if only != "library":
-        tree = _tree(kernel_dir, release, chosen or architecture.here())
-        built["module"] = module(tree)
-        built["symbols"] = built["module"].with_name(SYMBOLS)
+    tree = None
+    for part in parts:
+        if part == "library":
+            built[part] = library(chosen)
+            continue
+        tree = tree or _tree(kernel_dir, release, chosen or architecture.here())
+        built[part] = module(tree, part, kernel_source)
+        if part == "kml":
+            built["symbols"] = built[part].with_name(SYMBOLS)
     if output is not None:
         built = {part: _copied(path, output) for part, path in built.items()}
     if as_json:
@@ -71,10 +95,14 @@ def build(
 
 
 command.add_command(guest)
+train.add_command(train_readahead)
+evaluate.add_command(evaluate_readahead)
+command.add_command(train)
+command.add_command(evaluate)
 
 
-@command.command(short_help="Load kml.ko, or a model into a predictor.")
-@click.argument("module", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@command.command(short_help="Load a kernel module, or a model into a predictor.")
+@click.argument("words", nargs=-1, metavar="[kml|mq_kmlib|kml_readahead|FILE [PARAMETER=VALUE]...]...")
 @click.option(
     "--model",
     "models",
@@ -83,20 +111,22 @@ command.add_command(guest)
     metavar="PREDICTOR FILE",
     help="Give a predictor the model of a file instead; the module must be there.",
 )
-def load(module: Path | None, models: tuple[tuple[str, str], ...]) -> None:
-    """Load kml.ko into the running kernel (as root); without MODULE it is built, where need be."""
+def load(words: tuple[str, ...], models: tuple[tuple[str, str], ...]) -> None:
+    """Load modules into the running kernel (as root), kml if none is named.
+
+    One that is named without its file is built, where need be, and kml is loaded before those that use it.  Parameters
+    of a module stand behind it.
+    """
     from edgeprof.kmodule import device
-    from edgeprof.kmodule.build import module as build_module
-    from edgeprof.profiler.guest.headers import running_tree
+    from edgeprof.kmodule.training import card
 
     if not models:
-        if not Path("/proc/modules").exists():
-            raise EdgeprofError("this kernel loads no modules; `edgeprof kml guest --kml` boots one that does")
-        if device.is_loaded():
-            raise EdgeprofError("the module kml is loaded already; `edgeprof kml unload` takes it out")
-        device.insert(module or build_module(running_tree()))
+        _insert(words or ("kml",))
         return
-    contents = [(name, _content(Path(file))) for name, file in models]
+    contents = []
+    for name, file in models:
+        card.check(Path(file))
+        contents.append((name, _content(Path(file))))
     with device.Device() as opened:
         for name, content in contents:
             opened.load(opened.find(name), content)
@@ -133,34 +163,52 @@ def status(as_json: bool) -> None:
         click.echo("the module is loaded, and nothing uses it yet")
 
 
-@command.command(short_help="Unload kml.ko, or a predictor's model.")
+@command.command(short_help="Unload a kernel module, or a predictor's model.")
+@click.argument("modules", nargs=-1, metavar="[kml|mq_kmlib|kml_readahead]...")
 @click.option("--model", "predictors", multiple=True, metavar="PREDICTOR", help="Take its model away instead.")
-def unload(predictors: tuple[str, ...]) -> None:
-    """Unload kml.ko from the running kernel (as root)."""
+def unload(modules: tuple[str, ...], predictors: tuple[str, ...]) -> None:
+    """Unload modules from the running kernel (as root), kml if none is named."""
     from edgeprof.kmodule import device
 
     if not predictors:
-        device.remove()
+        for name in modules or ("kml",):
+            device.remove(name)
         return
     with device.Device() as opened:
         for name in predictors:
             opened.unload(opened.find(name))
 
 
-@command.command(short_help="Measure the library on this machine.")
-@click.option("--rounds", type=click.IntRange(1), default=15, show_default=True, help="Of each figure.")
-@json_option
-def bench(rounds: int, as_json: bool) -> None:
-    """Measure the library on this machine: nanoseconds a call, sizes, stack.  It takes an idle machine."""
-    from dataclasses import asdict
+command.add_command(bench)
 
-    from edgeprof.kmodule.bench import lines, measure
 
-    measured = measure(rounds)
-    if as_json:
-        print_json(asdict(measured))
-    else:
-        click.echo("\n".join(lines(measured)))
+def _insert(words: tuple[str, ...]) -> None:
+    from edgeprof.kmodule import device
+    from edgeprof.kmodule.build import module
+    from edgeprof.profiler.guest.headers import running_tree
+
+    modules: list[tuple[str, list[str]]] = []
+    for word in words:
+        if "=" not in word:
+            modules.append((word, []))
+        elif modules:
+            modules[-1][1].append(word)
+        else:
+            raise click.UsageError(f"no module stands before {word}")
+    for name, _ in modules:
+        if name not in MODULES and not Path(name).is_file():
+            raise EdgeprofError(f"{name} is neither a file nor one of {', '.join(MODULES)}")
+    if not Path("/proc/modules").exists():
+        raise EdgeprofError("this kernel loads no modules; `edgeprof kml guest --kml` boots one that does")
+    for name, parameters in modules:
+        if name not in MODULES:
+            device.insert(Path(name), parameters)
+            continue
+        if device.is_loaded(name):
+            raise EdgeprofError(f"the module {name} is loaded already; `edgeprof kml unload {name}` takes it out")
+        if name != "kml" and not device.is_loaded("kml"):
+            device.insert(module(running_tree()))
+        device.insert(module(running_tree(), name), parameters)
 
 
 def _tree(kernel_dir: Path | None, release: str | None, architecture: Any) -> BuildTree:

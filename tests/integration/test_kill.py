@@ -214,7 +214,7 @@ def test_clean_kill_ends_the_workload(killed: Callable[[float], Killed], places:
 def test_clean_leaves_a_run_alone_that_is_being_captured(killed: Callable[[float], Killed], places: Places) -> None:
     run = killed(0.8)
     wait_until(lambda: run.started, "the workload")
-    assert f"is being captured by process {run.process.pid}" in clean(places, "--kill")
+    assert f"belongs to process {run.process.pid}, which still runs" in clean(places, "--kill")
     assert cgroups_left(places)
     assert run.process.wait(60) == 0
     run.finish()

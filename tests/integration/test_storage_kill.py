@@ -154,7 +154,7 @@ def test_a_killed_run_is_cleaned_while_others_live(places: Places, folder: Path)
     ) as process:
         wait_until(ready.exists, "the start of the workload")
         answer = places.edgeprof("clean", env=environment)
-        assert "a run that has its own storage is being captured by process" in answer.stdout
+        assert "a run that has its own storage belongs to process" in answer.stdout
         assert left(folder)
         process.kill()
         process.wait()

@@ -1,0 +1,149 @@
+"""Make a page of evaluations: tables, figures, goals, and why some were missed.
+
+    python benchmarks/make_results.py [--schedulers DIR] [--ablation DIR] [--readahead DIR] [--cost FILE] \\
+        [--notes docs/results-notes.md] -o docs/results.md
+
+The folders are those of `edgeprof kml bench`, FILE what `edgeprof kml bench cost --json` printed.  All figures are
+computed; only reasons are written by hand, in the notes: a section (``## KEY``) for each, where KEY is a goal's name,
+its name and where (``tail: sdcard, sizes``), or ``schedulers``, ``ablation``, ``readahead``, ``cost`` for a paragraph
+before the tables.  A figure needs Chromium; without it the page has none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from edgeprof.kmodule.evaluation import plot, readahead, table
+from edgeprof.kmodule.evaluation.folder import read_plan
+from edgeprof.kmodule.evaluation.goals import Goal
+from edgeprof.kmodule.evaluation.results import Results, save_results
+
+UNKNOWN = "not known"
+OURS = "mq-kmlib"
+WINDOW = "1340,980"
+
+
+def main() -> None:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("schedulers", "ablation", "readahead", "cost", "notes"):
+        parser.add_argument(f"--{name}", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    options = parser.parse_args()
+    notes = read_notes(options.notes.read_text()) if options.notes else {}
+    parts = ["# What was measured", "Made by `benchmarks/make_results.py`; [evaluation.md](evaluation.md) says how."]
+    if options.schedulers:
+        parts += ["## I/O schedulers", *schedulers(options.schedulers, notes, "schedulers", options.output)]
+    if options.ablation:
+        parts += ["## What each part brings", *schedulers(options.ablation, notes, "ablation", options.output)]
+    if options.readahead:
+        parts += ["## Read-ahead", *read_ahead(options.readahead, notes)]
+    if options.cost:
+        parts += ["## Instructions a request", *cost(options.cost, notes)]
+    options.output.write_text("\n\n".join(parts) + "\n")
+
+
+def read_notes(text: str) -> dict[str, str]:
+    """Sections of a page by their headings."""
+    found = re.split(r"^## (.+)$", text, flags=re.MULTILINE)[1:]
+    return {key.strip(): words.strip() for key, words in zip(found[::2], found[1::2], strict=True)}
+
+
+def schedulers(folder: Path, notes: dict[str, str], key: str, page: Path) -> Iterator[str]:
+    """The part on an evaluation of schedulers."""
+    results = save_results(folder)
+    yield from intro(folder, notes, key)
+    image = picture(results, page.parent / "images" / f"{key}.png")
+    if image is not None:
+        yield f"![Ratios to mq-deadline]({image.relative_to(page.parent)})"
+    yield "Over all workloads, as ratios to mq-deadline (95 % interval):"
+    yield markdown(table.overall(results))
+    ours = [name for name in results.goals if results.plan["contenders"][name]["scheduler"] == OURS]
+    for name in ours:
+        yield from told(name, results.goals[name], notes)
+    others = [f"{name} ({table.counted(judged)})" for name, judged in results.goals.items() if name not in ours]
+    if others:
+        yield f"The same goals of the kernel's own: {'; '.join(others)}."
+    for disk, workload, mixed in results.cells:
+        yield f"<details><summary>{disk}, {workload}{'' if mixed else ' (nothing to gain)'}</summary>"
+        yield markdown(table.by_cell(results, disk, workload))
+        yield "</details>"
+
+
+def read_ahead(folder: Path, notes: dict[str, str]) -> Iterator[str]:
+    """The part on an evaluation of read-ahead."""
+    found = readahead.save_outcomes(folder)
+    yield from intro(folder, notes, "readahead")
+    yield markdown(readahead.table(found.outcomes))
+    yield from told(readahead.TUNED, found.goals, notes)
+
+
+def cost(path: Path, notes: dict[str, str]) -> Iterator[str]:
+    """The part on instructions."""
+    if "cost" in notes:
+        yield notes["cost"]
+    rows = [
+        [item["contender"], item["load"], f"{item['instructions']:.0f}", f"{item['own']:+.0f}"]
+        for item in json.loads(path.read_text())
+    ]
+    yield markdown((["scheduler", "requests", "instructions", "of the scheduler"], rows))
+
+
+def intro(folder: Path, notes: dict[str, str], key: str) -> Iterator[str]:
+    """What was done, and what the notes say of it."""
+    content = read_plan(folder)
+    plan, host = content["plan"], content["host"]
+    yield f"Kernel {host['kernel']}, {host['machine']}, {plan['repeats']} repeats."
+    if key in notes:
+        yield notes[key]
+
+
+def told(name: str, judged: Sequence[Goal], notes: dict[str, str]) -> Iterator[str]:
+    """A contender's goals, each missed or open one with its reason."""
+    headings, rows = table.goals(judged)
+    shown = [goal for goal in judged if goal.met is not True or goal.name == "gain"]
+    reasons = [
+        "" if goal.met else notes.get(f"{goal.name}: {goal.where}", notes.get(goal.name, UNKNOWN)) for goal in shown
+    ]
+    yield f"Goals of {name}: {table.counted(judged)}."
+    if rows:
+        yield markdown(([*headings, "why"], [[*row, why] for row, why in zip(rows, reasons, strict=True)]))
+
+
+def markdown(content: table.Table) -> str:
+    """A table."""
+    headings, rows = content
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("\n", " ") for cell in line) + " |" for line in lines)
+
+
+def picture(results: Results, target: Path) -> Path | None:
+    """The figure as an image; None where there is no Chromium."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        return None
+    target.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as name:
+        page = Path(name) / "figure.html"
+        plot.figure(results).write_html(page, config={"displayModeBar": False})
+        words = [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={name}/profile"]
+        words += [
+            "--hide-scrollbars",
+            f"--screenshot={target}",
+            f"--window-size={WINDOW}",
+            "--virtual-time-budget=5000",
+            page.as_uri(),
+        ]
+        done = subprocess.run(words, capture_output=True, timeout=120)
+    return target if done.returncode == 0 and target.is_file() else None
+
+
+if __name__ == "__main__":
+    main()

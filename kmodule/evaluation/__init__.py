@@ -1,0 +1,1 @@
+"""Evaluations of what KMLib decides: fixed work in guests that count instructions; see docs/evaluation.md."""
