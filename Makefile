@@ -4,10 +4,10 @@ VENV := .venv/bin
 DEMO := .cache/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format types docs bench fuzz clean
+.PHONY: help install demo guest-demo test lint format types docs bench fuzz clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: ## Make .venv with everything for development
 	@.ci/setup install
@@ -16,6 +16,13 @@ demo: ## Profile a real PyTorch training from a cold page cache, and write its r
 	@.ci/setup demo
 	@$(VENV)/python benchmarks/demo/make_images.py $(DEMO)/images
 	$(VENV)/edgeprof run --auto --name demo -- $(VENV)/python benchmarks/demo/train.py $(DEMO)/images --checkpoint $(DEMO)/model.pt
+
+guest-demo: ## In QEMU guests: capture runs, train a model on them, load it, compare mq-kmlib with mq-deadline
+	@.ci/setup test
+	$(VENV)/python benchmarks/kml_latency_runs.py $(DEMO)/latency --disk sdcard --seeds 2
+	$(VENV)/edgeprof kml train latency $(DEMO)/latency -o $(DEMO)/mq-kmlib.kml
+	$(VENV)/edgeprof kml bench schedulers -o $(DEMO)/schedulers --model $(DEMO)/mq-kmlib.kml --disk sdcard \
+		--scheduler mq-kmlib --workload log-writeback --workload training-checkpoint --repeats 3
 
 test: ## Set this machine up, then lint, types and every test (skips say what is missing)
 	@.ci/setup test
