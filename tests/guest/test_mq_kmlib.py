@@ -21,7 +21,7 @@ from edgeprof.profiler.guest.kernel import Kernel
 from tests.guest.machine import BAD_NEWS, CACHE, Guest, NoGuest, build_tree, debian_kernel, release_kernel
 from tests.source_tree import ROOT
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(640)]
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(400)]
 
 MODES = ("off", "observe", "act")
 SCHEDULERS = ("none", "mq-deadline", "kyber", "bfq")
@@ -152,8 +152,8 @@ for round in 1 2 3; do
   insmod /mq_kmlib.ko
   rmmod kml_disk
 done
-insmod /mq_kmlib.ko trainer=nobody && exit 1
 rmmod mq_kmlib
+insmod /mq_kmlib.ko trainer=nobody && exit 1
 rmmod kml
 dmesg >log
 """
@@ -193,7 +193,8 @@ class Seen:
 
     def job(self, name: str) -> dict[str, Any]:
         """What fio says of its job."""
-        found: dict[str, Any] = json.loads(self.files[f"{name}.json"])["jobs"][0]
+        said = self.files[f"{name}.json"]
+        found: dict[str, Any] = json.loads(said[said.index("\n{") + 1 :] if said[0] != "{" else said)["jobs"][0]
         return found
 
     def statistics(self, name: str) -> dict[str, int]:
@@ -225,7 +226,7 @@ def seen() -> Seen:
         kernel = debian_kernel()
     except NoGuest as reason:
         pytest.skip(str(reason))
-    return boot(kernel, SCRIPT, 280)
+    return boot(kernel, SCRIPT, 180)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -303,7 +304,7 @@ def learned() -> Seen:
         "models/wild.kml": model("wild", 60.0, -30.0),
         "models/wide.kml": model("wide", 0.0, 10.0, len(FEATURES) + 1),
     }
-    return boot(kernel, MODELS, 240, **{"models.py": CLIENT.read_bytes()}, **models)
+    return boot(kernel, MODELS, 150, **{"models.py": CLIENT.read_bytes()}, **models)
 
 
 def test_a_model_of_another_shape_or_a_damaged_one_is_refused(learned: Seen) -> None:
@@ -339,7 +340,7 @@ def test_other_kernels_keep_data_and_survive_the_same(release: str) -> None:
         kernel = release_kernel(release)
     except NoGuest as reason:
         pytest.skip(str(reason))
-    left = boot(kernel, ELSEWHERE, 180)
+    left = boot(kernel, ELSEWHERE, 120)
     assert left.job("verify")["error"] == 0
     assert int(left.files["switches"]) >= 50
     assert not BAD_NEWS.search(left.files["log"]), left.files["log"]
