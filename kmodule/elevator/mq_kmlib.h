@@ -4,7 +4,8 @@
  *
  * A request's life.  When the block layer allocates one it gets a record.  Inserted, it may be merged into one that
  * waits; else it waits in the lists of its priority and class until it is dispatched.  It may come back (requeued), and
- * then waits at the head; it completes, and is freed.  A request for whose record there was no memory waits at the head.
+ * then waits at the head; it completes, and is freed.  A request without a record, for which there was no memory, waits
+ * at the head.
  *
  * Locks.  queue->lock guards all of a queue, and the records of requests that wait or are in the device; interrupts are
  * off, since requests complete in interrupts.  Nothing is allocated or freed under it, and only the block layer's

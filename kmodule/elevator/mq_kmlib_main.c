@@ -87,6 +87,7 @@ static void insert_request(struct kml_queue *queue, struct request *rq, bool at_
 
 	if (!io) {
 		queue->without_record++;
+		kml_trace_insert(rq);
 		if (at_head)
 			list_add(&rq->queuelist, &queue->head);
 		else
