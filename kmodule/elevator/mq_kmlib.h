@@ -169,7 +169,7 @@ void kml_learn_returned(struct kml_queue *queue, struct kml_io *io);
 void kml_learn_gone(struct kml_queue *queue, struct kml_io *io);
 void kml_learn_completed(struct kml_queue *queue, struct kml_io *io, u64 now);
 /* Without the lock, of a request that completed: its sample goes to kml.ko. */
-void kml_learn_collect(struct kml_io *io, u64 now);
+void kml_learn_collect(struct kml_queue *queue, struct kml_io *io, u64 now);
 /* Its work and key, anew. */
 void kml_learn_weigh(struct kml_queue *queue, struct kml_io *io);
 

@@ -14,7 +14,7 @@ MODULE_PARM_DESC(trainer, "who trains on the samples: kernel (fixed point), floa
 
 static unsigned int share;
 module_param(share, uint, 0444);
-MODULE_PARM_DESC(share, "thousandths of the samples to keep, those the model is least sure of; 0: all");
+MODULE_PARM_DESC(share, "thousandths of the samples to keep, those nearest to what counts as slow; 0: all");
 
 /* One model serves all devices. */
 static struct kml_predictor *predictor;
@@ -187,15 +187,23 @@ void kml_learn_completed(struct kml_queue *queue, struct kml_io *io, u64 now)
 	counters->missed += now > io->deadline;
 }
 
-void kml_learn_collect(struct kml_io *io, u64 now)
+/* How likely a request is slow: a probability, of which a sampler can tell how sure it is. */
+static kml_fx slowness(const struct kml_queue *queue, kml_fx prediction)
 {
-	kml_fx target;
+	return kml_fx_sigmoid(kml_fx_sub(prediction, kml_latency_target(READ_ONCE(queue->dispatch.settings.slow))));
+}
+
+void kml_learn_collect(struct kml_queue *queue, struct kml_io *io, u64 now)
+{
+	kml_fx target, slow;
 
 	if (!io->seen || now < io->arrived)
 		return;
 	target = kml_latency_target(now - io->arrived);
-	if (io->foretold)
-		kml_collect_sampled(predictor, io->features, &target, &io->prediction);
-	else
+	if (!io->foretold) {
 		kml_collect(rings, io->features, &target);
+		return;
+	}
+	slow = slowness(queue, io->prediction);
+	kml_collect_sampled(predictor, io->features, &target, &slow);
 }

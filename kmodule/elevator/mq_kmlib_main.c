@@ -77,7 +77,7 @@ static void completed_request(struct request *rq, u64 now)
 	spin_lock_irqsave(&queue->lock, flags);
 	kml_learn_completed(queue, io, now);
 	spin_unlock_irqrestore(&queue->lock, flags);
-	kml_learn_collect(io, now);
+	kml_learn_collect(queue, io, now);
 }
 
 /* Under the lock. */

@@ -48,11 +48,17 @@ def wait_until(enough: Callable[[], bool]) -> None:
 def main() -> None:
     statistics = Path(sys.argv[1])
 
-    def predictions() -> int:
-        return int(re.findall(r"^read_model_predictions (\d+)$", statistics.read_text(), re.MULTILINE)[0])
+    def counter(name: str) -> int:
+        return int(re.findall(rf"^read_model_{name} (\d+)$", statistics.read_text(), re.MULTILINE)[0])
+
+    def wait_for_predictions(count: int) -> None:
+        begun = counter("predictions")
+        wait_until(lambda: counter("predictions") > begun + count)
 
     folder = Path("/models")
-    good, wild, wide = ((folder / f"{name}.kml").read_bytes() for name in ("good", "wild", "wide"))
+    good, wild, wide, untaught = (
+        (folder / f"{name}.kml").read_bytes() for name in ("good", "wild", "wide", "untaught")
+    )
     with device.Device() as opened:
         predictor = opened.find("mq-kmlib")
         seen: dict[str, object] = {
@@ -62,14 +68,17 @@ def main() -> None:
             "swaps": swap(opened, predictor, [good, wild]),
         }
         opened.load(predictor, wild)
-        wait_until(lambda: predictions() > 500)
+        wait_for_predictions(500)
         Path("wild.statistics").write_text(statistics.read_text())
-        opened.load(predictor, good)
-        settings = abi.Training(loss=Loss.MSE, schedule=Schedule.CONSTANT, batch=8, rate=abi.fixed(0.01), decay_every=1)
+        opened.load(predictor, untaught)
+        wait_for_predictions(300)
+        seen["untaught"] = counter("error_of_65536")
+        settings = abi.Training(
+            loss=Loss.MSE, schedule=Schedule.CONSTANT, batch=8, rate=abi.fixed(0.003), decay_every=1
+        )
         opened.train(predictor, settings, publish_every=8)
-        wait_until(lambda: opened.statistics(predictor)["trained"] > 5000)
-        before = predictions()
-        wait_until(lambda: predictions() > before + 300)
+        wait_until(lambda: opened.statistics(predictor)["trained"] > 10000)
+        wait_for_predictions(300)
         opened.stop(predictor)
         seen["counters"] = opened.statistics(predictor)
     print(json.dumps(seen))
