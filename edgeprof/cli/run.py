@@ -144,6 +144,9 @@ def experiment_of(ctx: click.Context, options: dict[str, Any]) -> Experiment:
         block["backend"] = options["block_backend"]
     if options["device"]:
         block["devices"] = list(options["device"])
+    own: dict[str, dict[str, Any]] = {"block": block} if block else {}
+    if not deep:
+        own |= {name: {"enabled": True} for name in _OPT_IN if name in names}
     run = RunSpec(
         command=words,
         folder=str(options["output"]),
@@ -156,7 +159,7 @@ def experiment_of(ctx: click.Context, options: dict[str, Any]) -> Experiment:
         auto=options["auto"],
         memory_limit=options["memory_limit"],
         cpus=options["cpus"],
-        options={**({"block": block} if block else {}), **(ROLES if choice.scenario else {})},
+        options={**own, **(ROLES if choice.scenario else {})},
         factors=_factors(options["factor"]),
     )
     return Experiment(

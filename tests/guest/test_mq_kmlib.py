@@ -75,6 +75,11 @@ pulled_out() { # the disk goes under load; CLASS
   wait $buffered && exit 1
   rmmod kml_disk
 }
+pressed() { # verified while memory runs out again and again
+  ( while [ ! -e /tmp/enough ]; do dd if=/dev/zero of=/tmp/hog bs=1M count=900 2>/dev/null; rm -f /tmp/hog; done ) &
+  job pressed --rw=randrw --bsrange=4k-64k --size=12m --ioengine=libaio --iodepth=32 --verify=crc32c --verify_fatal=1
+  touch /tmp/enough
+}
 insmod /kml.ko
 insmod /mq_kmlib.ko
 """.replace("SCHEDULERS", " ".join(SCHEDULERS))
@@ -138,9 +143,7 @@ rmmod kml_disk
 for class in sdcard ssd; do pulled_out $class; done
 
 load class=ssd
-( while [ ! -e /tmp/enough ]; do dd if=/dev/zero of=/tmp/hog bs=1M count=900 2>/dev/null; rm -f /tmp/hog; done ) &
-job pressed --rw=randrw --bsrange=4k-64k --size=12m --ioengine=libaio --iodepth=32 --verify=crc32c --verify_fatal=1
-touch /tmp/enough
+pressed
 rmmod kml_disk
 
 for round in 1 2 3; do
@@ -177,6 +180,7 @@ job verify --rw=randwrite --bsrange=512-64k --blockalign=512 --size=6m --ioengin
   --verify=crc32c --verify_fatal=1
 mixed 1000
 switched 50 >switches
+pressed
 rmmod kml_disk
 pulled_out emmc
 rmmod mq_kmlib
@@ -344,5 +348,6 @@ def test_other_kernels_keep_data_and_survive_the_same(release: str) -> None:
         pytest.skip(str(reason))
     left = boot(kernel, ELSEWHERE, 120)
     assert left.job("verify")["error"] == 0
+    assert left.job("pressed")["error"] == 0
     assert int(left.files["switches"]) >= 50
     assert not BAD_NEWS.search(left.files["log"]), left.files["log"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
 import shutil
@@ -19,6 +20,7 @@ from edgeprof.collectors.page_cache.parse import parse
 from edgeprof.collectors.parsing import RunFacts
 from edgeprof.collectors.tracefs import capture as tracefs
 from edgeprof.collectors.tracefs.capture import TraceInstance
+from tests.helpers import Places
 
 FOUND = tracefs.probe()
 pytestmark = [
@@ -213,3 +215,11 @@ def test_a_start_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
         page_cache.start()
     page_cache.stop()
     assert not list((Path(FOUND.details["path"]) / "instances").glob(f"edgeprof-{os.getpid()}-*"))
+
+
+def test_naming_the_collector_is_enough(places: Places) -> None:
+    done = places.run("--collect", "page_cache", "--", "head", "-c", "4096", sys.executable)
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads(next(places.runs.glob("*/manifest.json")).read_text())
+    (found,) = (item for item in manifest["collectors"] if item["name"] == "page_cache")
+    assert (found["available"], found["reason"]) == (True, "")
