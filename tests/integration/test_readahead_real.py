@@ -60,7 +60,8 @@ def test_captured_runs_show_how_they_read(tmp_path: Path) -> None:
             run, short = (float(np.median([row[name] for row in own])) for name in ("run", "short"))
             assert {row["current"] for row in own} == {np.log2(kib / 4)}
             if pattern.startswith("random"):  # each miss adds what is read ahead, and nobody goes on
-                assert run == pytest.approx(np.log2(kib / 4), abs=0.7)
+                # A run ends sooner where the page behind it is there already: the more so, the longer it went on.
+                assert np.log2(kib / 4) - 1.2 < run < np.log2(kib / 4) + 0.7
                 assert short > 0.8
             else:
                 assert run > np.log2(kib / 4) + 2
