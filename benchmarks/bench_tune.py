@@ -15,7 +15,6 @@ import json
 import mmap
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -25,9 +24,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from common import EDGEPROF, machine, progress, spread, table
+from common import machine, progress, spread, table
 from slow_disk import need_root, slow_disk
-from tune_real import always
+from tune_real import always, tuner
 
 READ_AHEAD_PAGES = 32
 RATES = (0, 1000, 20000, 50000)
@@ -61,22 +60,15 @@ def reader(path: Path, rate: float, seconds: float) -> dict[str, float]:
 
 
 @contextmanager
-def tuner(name: str, model: Path) -> Iterator[dict[str, Any]]:
+def measured_tuner(name: str, model: Path) -> Iterator[dict[str, Any]]:
     """A tuner; what is yielded gets its last words, and its largest memory in bytes."""
     figures: dict[str, Any] = {}
-    words = [EDGEPROF, "tune", name, "--json", "--model", str(model)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        try:
-            yield figures
-        finally:
-            status = Path(f"/proc/{process.pid}/status").read_text()
-            figures["memory"] = int(status.partition("VmHWM:")[2].split()[0]) << 10
-            process.send_signal(signal.SIGTERM)
-            rest, _ = process.communicate(timeout=30)
-            events = [json.loads(line) for line in rest.splitlines()]
-            figures.update(events[-1], trials=sum(item["event"] == "tries" for item in events))
+    events: list[dict[str, Any]] = []
+    with tuner(name, model, events) as process:
+        yield figures
+        status = Path(f"/proc/{process}/status").read_text()
+        figures["memory"] = int(status.partition("VmHWM:")[2].split()[0]) << 10
+    figures.update(events[-1], trials=sum(item["event"] == "tries" for item in events))
 
 
 def beside_readers(name: str, path: Path, models: dict[str, Path], seconds: float) -> str:
@@ -84,7 +76,7 @@ def beside_readers(name: str, path: Path, models: dict[str, Path], seconds: floa
     rows = []
     for rate in RATES:
         for advice, model in models.items():
-            with tuner(name, model) as figures:
+            with measured_tuner(name, model) as figures:
                 did = reader(path, rate / READ_AHEAD_PAGES, seconds) if rate else time.sleep(seconds)
             progress(f"{rate} pages/s, {advice}: {figures['cpu_share']:.3%} of one core")
             rows.append(
@@ -105,7 +97,7 @@ def what_readers_lose(name: str, path: Path, model: Path, seconds: float, rounds
     ratios, costs = [], []
     for _ in range(rounds):
         alone = reader(path, 0, seconds)
-        with tuner(name, model):
+        with tuner(name, model, []):
             beside = reader(path, 0, seconds)
         ratios.append(beside["rate"] / alone["rate"])
         costs.append(beside["cpu"] / alone["cpu"])

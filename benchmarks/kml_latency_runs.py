@@ -4,7 +4,7 @@
     edgeprof kml train latency FOLDER -o mq-kmlib.kml
 
 The programs are those of `edgeprof kml bench schedulers`, the workloads and the seeds are others: a model that is
-evaluated there has seen neither.  What is in the folder already is not run again.
+evaluated there has seen neither.  What the folder has figures of already is not run again.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import sys
 from pathlib import Path
 
 from edgeprof.kmodule.evaluation import guest
+from edgeprof.kmodule.evaluation.folder import is_done
 from edgeprof.kmodule.evaluation.plan import Job, contender
-from edgeprof.kmodule.evaluation.record import JOB_FILE, record
+from edgeprof.kmodule.evaluation.record import record
 from edgeprof.kmodule.evaluation.workloads import CLASSES, NO_SYNC, WORKLOADS, Part, Workload
 from edgeprof.profiler.guest.releases import release_kernel
 
@@ -111,7 +112,7 @@ def jobs(folder: Path, disks: list[str], seeds: int) -> list[Job]:
         for workload in TRAINING
         for scheduler in SCHEDULERS
     ]
-    return [job for job in made if not (folder / "runs" / job.name / JOB_FILE).exists()]
+    return [job for job in made if not is_done(folder, job)]
 
 
 def main() -> int:

@@ -1,12 +1,13 @@
 """Make a page of evaluations: tables, figures, goals, and why some were missed.
 
     python benchmarks/make_results.py [--schedulers DIR] [--ablation DIR] [--readahead DIR] [--cost FILE] \\
-        [--notes docs/results-notes.md] -o docs/results.md
+        [--switch FILE] [--notes docs/results-notes.md] -o docs/results.md
 
-The folders are those of `edgeprof kml bench`, FILE what `edgeprof kml bench cost --json` printed.  All figures are
-computed; only reasons are written by hand, in the notes: a section (``## KEY``) for each, where KEY is a goal's name,
-its name and where (``tail: sdcard, sizes``), or ``schedulers``, ``ablation``, ``readahead``, ``cost`` for a paragraph
-before the tables.  A figure needs Chromium; without it the page has none.
+The folders are those of `edgeprof kml bench`; the files are what `edgeprof kml bench cost --json` and
+`benchmarks/kml_switch.py` printed.  All figures are computed; only reasons are written by hand, in the notes: a section
+(``## KEY``) for each, where KEY is a goal's name, its name and where (``tail: sdcard, sizes``), or ``schedulers``,
+``ablation``, ``readahead``, ``cost``, ``switch`` for a paragraph before
+the tables.  A figure needs Chromium; without it the page has none.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ WINDOW = "1340,980"
 def main() -> None:
     """Write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("schedulers", "ablation", "readahead", "cost", "notes"):
+    for name in ("schedulers", "ablation", "readahead", "cost", "switch", "notes"):
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
@@ -47,7 +48,13 @@ def main() -> None:
         parts += ["## Read-ahead", *read_ahead(options.readahead, notes)]
     if options.cost:
         parts += ["## Instructions a request", *cost(options.cost, notes)]
-    options.output.write_text("\n\n".join(parts) + "\n")
+    if options.switch:
+        parts += [
+            "## When the workload changes",
+            notes.get("switch", ""),
+            options.switch.read_text().strip(),
+        ]
+    options.output.write_text("\n\n".join(filter(None, parts)) + "\n")
 
 
 def read_notes(text: str) -> dict[str, str]:

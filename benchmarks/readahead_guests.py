@@ -145,7 +145,8 @@ def main() -> int:
     module = build.module(build_tree(kernel), DISK).read_bytes()
     loader = build.program(build.SOURCES / "loader" / "loader.c")
     failed = 0
-    with ThreadPoolExecutor(options.at_once) as pool:
+    pool = ThreadPoolExecutor(options.at_once)
+    try:
         running = {pool.submit(capture, kernel, module, loader, *item, options.output): item for item in left}
         for number, done in enumerate(as_completed(running), start=1):
             words = " ".join(running[done])
@@ -155,6 +156,8 @@ def main() -> int:
                 failed += 1
                 words += f": {error}"
             print(f"[{number}/{len(left)}] {words}", flush=True)
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C, no other guest begins
     return 1 if failed else 0
 
 

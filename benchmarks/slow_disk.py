@@ -56,30 +56,33 @@ def slow_disk(folder: Path, size: int, read_bytes: int, read_requests: int, memo
         subprocess.run(["mkfs.ext4", "-q", device], check=True)
         subprocess.run(["mount", device, str(place)], check=True)
         undo.callback(subprocess.run, ["umount", str(place)], check=True)
-        groups = _groups(number, read_bytes, read_requests, memory)
-        undo.callback(_remove, groups)
+        groups = _groups(number, read_bytes, read_requests, memory, undo)
         yield SlowDisk(Path(device).name, place, groups)
 
 
-def _remove(groups: Sequence[Path]) -> None:
-    """Remove cgroups; one whose last process has just died is busy for a moment."""
+def _make(group: Path, undo: ExitStack) -> None:
+    group.mkdir(exist_ok=True)
+    undo.callback(_remove, group)
+
+
+def _remove(group: Path) -> None:
+    """Remove a cgroup; one whose last process has just died is busy for a moment."""
     deadline = time.monotonic() + 5
-    for group in groups:
-        while True:
-            try:
-                group.rmdir()
-                break
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
+    while True:
+        try:
+            group.rmdir()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
-def _groups(number: str, read_bytes: int, read_requests: int, memory: int) -> tuple[Path, ...]:
+def _groups(number: str, read_bytes: int, read_requests: int, memory: int, undo: ExitStack) -> tuple[Path, ...]:
     if (_V1 / "blkio.throttle.read_bps_device").exists():
         block, ram = _V1 / _NAME, Path("/sys/fs/cgroup/memory") / _NAME
-        block.mkdir(exist_ok=True)
-        ram.mkdir(exist_ok=True)
+        _make(block, undo)
+        _make(ram, undo)
         (block / "blkio.throttle.read_bps_device").write_text(f"{number} {read_bytes}")
         (block / "blkio.throttle.read_iops_device").write_text(f"{number} {read_requests}")
         (ram / "memory.limit_in_bytes").write_text(str(memory))
@@ -88,7 +91,7 @@ def _groups(number: str, read_bytes: int, read_requests: int, memory: int) -> tu
         raise SystemExit("this machine has no block controller in /sys/fs/cgroup; mount cgroup2 there")
     (_V2 / "cgroup.subtree_control").write_text("+io +memory")
     group = _V2 / _NAME
-    group.mkdir(exist_ok=True)
+    _make(group, undo)
     (group / "io.max").write_text(f"{number} rbps={read_bytes} riops={read_requests}")
     (group / "memory.max").write_text(str(memory))
     return (group,)

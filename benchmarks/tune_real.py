@@ -52,16 +52,15 @@ def always(kib: int) -> bytes:
 
 
 @contextmanager
-def tuner(disk: SlowDisk, model: Path | None, events: list[dict[str, Any]]) -> Iterator[None]:
-    """A tuner of the disk from the moment it is ready; its events are added once it has ended."""
-    words = [EDGEPROF, "tune", disk.name, "--json", *(["--model", str(model)] if model else [])]
+def tuner(name: str, model: Path | None, events: list[dict[str, Any]]) -> Iterator[int]:
+    """A tuner of a disk from the moment it is ready, its process number; its events are added once it has ended."""
+    words = [EDGEPROF, "tune", name, "--json", *(["--model", str(model)] if model else [])]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        first = json.loads(process.stdout.readline())
-        if first["event"] != "begins":
-            raise SystemExit(f"the tuner did not begin: {first}")
+        if not any(json.loads(line)["event"] == "begins" for line in process.stdout):
+            raise SystemExit("the tuner did not begin; what it said is above")
         try:
-            yield
+            yield process.pid
         finally:
             process.send_signal(signal.SIGTERM)
             rest, _ = process.communicate(timeout=30)
@@ -76,7 +75,7 @@ def run(disk: SlowDisk, loader: Path, load: str, way: str, models: dict[str, Pat
     events: list[dict[str, Any]] = []
     command = disk.command([str(loader), str(disk.folder), LOADS[load]])
     if way in models:
-        with tuner(disk, models[way], events):
+        with tuner(disk.name, models[way], events):
             done = subprocess.run(command, check=True, capture_output=True, text=True)
         if int(disk.read_ahead.read_text()) != kib:
             raise SystemExit("the tuner left a changed read-ahead behind")

@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 from common import EDGEPROF, ROOT, machine, progress, table
 from scipy.optimize import differential_evolution
+from slow_disk import need_root
 
 from edgeprof.kmodule import build
 
@@ -153,14 +154,18 @@ def fio(path: Path, jobs: dict[str, list[str]], seed: int) -> list[str]:
 
 
 def capture(folder: Path, runs: Path) -> None:
-    """Both runs, as RUNS/alone and RUNS/mixed."""
+    """Those runs that are not there yet, as RUNS/alone and RUNS/mixed."""
+    need_root()
     path = folder / "validate-disk.data"
     with path.open("wb") as file:
         for _ in range(FILE_BYTES >> 20):
             file.write(os.urandom(1 << 20))
+        file.flush()
         os.fsync(file.fileno())
     try:
         for seed, (name, jobs) in enumerate({"alone": ALONE, "mixed": MIXED}.items(), 1):
+            if captured(runs / name):
+                continue
             progress(f"capturing {name}: {len(jobs) * SECONDS} s")
             words = [EDGEPROF, "run", "--no-report", "--output", str(runs / name), "--", *fio(path, jobs, seed)]
             subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
@@ -168,9 +173,14 @@ def capture(folder: Path, runs: Path) -> None:
         path.unlink()
 
 
+def captured(folder: Path) -> list[Path]:
+    """The table of the run in a folder; nothing where there is none, or it was interrupted."""
+    return sorted(folder.glob("*/tables/block_io.parquet"))
+
+
 def read_run(folder: Path, device: int) -> Requests:
     """The requests of the only run in a folder to a device, by what was asked for and what the disk was doing."""
-    [path] = folder.glob("*/tables/block_io.parquet")
+    [path] = captured(folder)
     found = pd.read_parquet(path)
     found = found[(found["dev"] == device) & found["op"].isin(OPERATIONS) & found["issued_ns"].notna()]
     found = found[found["completed_ns"].notna() & (found["error"].fillna(0) == 0)].sort_values("issued_ns")
@@ -301,7 +311,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
         runs = options.runs or Path(temporary)
-        if not (runs / "mixed").is_dir():
+        if not all(captured(runs / name) for name in ("alone", "mixed")):
             capture(options.folder, runs)
         device = options.folder.stat().st_dev
         number = os.major(device) << 20 | os.minor(device)

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
-from edgeprof.dashboards.files import CannotWrite, replacing
 from edgeprof.profiler.errors import NotIngested
+from edgeprof.profiler.files import CannotWrite, replacing
 from edgeprof.profiler.run import Run
 
 COLUMNS_FILE = "columns.csv"

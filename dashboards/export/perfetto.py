@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgeprof.dashboards.export.counters import counters
-from edgeprof.dashboards.files import replacing
 from edgeprof.profiler.errors import NotIngested
+from edgeprof.profiler.files import replacing
 from edgeprof.profiler.run import Run
 
 DEVICE_TRACKS = 1_000_000_000

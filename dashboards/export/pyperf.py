@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprof.dashboards.files import replacing
 from edgeprof.profiler.dataset import metrics_of
 from edgeprof.profiler.errors import EdgeprofError, NotIngested
+from edgeprof.profiler.files import replacing
 from edgeprof.profiler.run import Run, open_run
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from edgeprof import __version__
-from edgeprof.dashboards.files import replacing
 from edgeprof.dashboards.matrix_report import data, static
 from edgeprof.dashboards.page import markup, policy, scripts, template
 from edgeprof.dashboards.report import theme
 from edgeprof.dashboards.report.text import clean, script_json
+from edgeprof.profiler.files import replacing
 from edgeprof.profiler.statistics.answer import Answer, answer
 from edgeprof.profiler.statistics.study import Study
 

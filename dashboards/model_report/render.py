@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from edgeprof import __version__
-from edgeprof.dashboards.files import replacing
 from edgeprof.dashboards.model_report.figures import figures
 from edgeprof.dashboards.page import markup, policy, scripts, template
 from edgeprof.dashboards.report import theme
 from edgeprof.dashboards.report.text import clean, script_json
+from edgeprof.profiler.files import replacing
 from edgeprof.profiler.units import human
 
 _HERE = Path(__file__).parent

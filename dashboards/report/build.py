@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeprof.dashboards.files import replacing
 from edgeprof.dashboards.page import markup, policy, scripts, template
 from edgeprof.dashboards.report import account, summary, theme
 from edgeprof.dashboards.report.data import RunData
 from edgeprof.dashboards.report.figures import SECTIONS
 from edgeprof.dashboards.report.figures.base import Absent, Entry, Outcome, Picture
 from edgeprof.dashboards.report.text import clean, escape_script, script_json
+from edgeprof.profiler.files import replacing
 from edgeprof.profiler.run import Run
 
 FILE_NAME = "report.html"

@@ -14,6 +14,9 @@ from edgeprof.cli.quantities import DurationType
 if TYPE_CHECKING:
     from edgeprof.profiler.training_sets.readahead_card import ReadAheadCard
 
+LEAST_SECONDS = 1e-3
+"""Of a window."""
+
 
 @click.command(short_help="Windows of the page cache, and the read-ahead that served best.")
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
@@ -32,8 +35,8 @@ def readahead(folder: Path | None, output: Path, window: float | None) -> None:
     from edgeprof.profiler.training_sets.readahead import WINDOW_SECONDS
     from edgeprof.profiler.training_sets.readahead_build import build
 
-    if window is not None and window <= 0:
-        raise click.UsageError("a window takes some time: give --window something like 250ms")
+    if window is not None and window < LEAST_SECONDS:
+        raise click.UsageError("nothing can be told of a window so short: give --window something like 250ms")
     built = build(runs_folder(folder), output, KernelMeasure(), window or WINDOW_SECONDS)
     tell_skipped(built.skipped)
     click.echo(f"edgeprof: {built.rows:,} windows of {built.runs:,} runs", err=True)

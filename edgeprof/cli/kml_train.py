@@ -79,7 +79,10 @@ def train_latency(
     from edgeprof.kmodule.training import card as cards
     from edgeprof.kmodule.training import latency, latency_examples
     from edgeprof.kmodule.training.source import latency_set
+    from edgeprof.profiler.files import check_place
 
+    for target in filter(None, (output, report)):
+        check_place(target)
     with latency_set(source, deadline_quantile) as path:
         examples = latency_examples.read(path)
     chosen, card = latency.train(examples, seed, budget, lambda line: click.echo(f"edgeprof: {line}", err=True))

@@ -52,7 +52,9 @@ def train_readahead(source: Path, output: Path, budget: int, seed: int, as_json:
     from edgeprof.kmodule.training import card as cards
     from edgeprof.kmodule.training import readahead
     from edgeprof.kmodule.training.readahead_examples import read
+    from edgeprof.profiler.files import check_place
 
+    check_place(output)
     with _training_set(source) as path:
         examples = read(path, seed)
     chosen, card = readahead.train(examples, seed, budget, lambda line: click.echo(f"edgeprof: {line}", err=True))

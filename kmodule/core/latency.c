@@ -58,9 +58,9 @@ void kml_latency_begin(struct kml_latency_state *state, uint64_t now)
 	state->begun = now;
 	state->last_end = KML_LATENCY_NO_SECTOR;
 	for (i = 0; i < KML_LATENCY_HISTORY; i++) {
-		state->queues[i] = UNKNOWN;
-		state->latencies[0][i] = UNKNOWN;
-		state->latencies[1][i] = UNKNOWN;
+		state->queues.features[i] = UNKNOWN;
+		state->latencies[0].features[i] = UNKNOWN;
+		state->latencies[1].features[i] = UNKNOWN;
 	}
 }
 KML_EXPORT(kml_latency_begin);
@@ -89,20 +89,44 @@ static kml_fx recently_written(const struct kml_latency_state *state, uint64_t n
 	return log2_scaled(sectors, KIB_SHIFT - SECTOR_SHIFT);
 }
 
-void kml_latency_features(const struct kml_latency_state *state, const struct kml_latency_arrival *arrival, kml_fx *out)
+static void remember(struct kml_latency_history *history, uint64_t number)
 {
 	unsigned int i;
 
+	for (i = KML_LATENCY_HISTORY - 1; i > 0; i--)
+		history->numbers[i] = history->numbers[i - 1];
+	history->numbers[0] = number;
+	if (history->fresh < KML_LATENCY_HISTORY)
+		history->fresh++;
+}
+
+static kml_fx log2_of(uint64_t number)
+{
+	return log2_scaled(number, 0);
+}
+
+static inline void recall(struct kml_latency_history *history, kml_fx (*feature)(uint64_t), kml_fx *out)
+{
+	unsigned int i;
+
+	for (i = KML_LATENCY_HISTORY; i-- > history->fresh;)
+		history->features[i] = history->features[i - history->fresh];
+	for (i = 0; i < history->fresh; i++)
+		history->features[i] = feature(history->numbers[i]);
+	history->fresh = 0;
+	memcpy(out, history->features, sizeof(history->features));
+}
+
+void kml_latency_features(struct kml_latency_state *state, const struct kml_latency_arrival *arrival, kml_fx *out)
+{
 	out[KML_LATENCY_WRITE] = arrival->operation == KML_LATENCY_OF_WRITE ? KML_FX_ONE : 0;
 	out[KML_LATENCY_SYNCHRONOUS] = arrival->synchronous ? KML_FX_ONE : 0;
 	out[KML_LATENCY_BYTES] = log2_scaled(arrival->bytes, KIB_SHIFT);
 	out[KML_LATENCY_SECTOR_DISTANCE] = distance(state, arrival->sector);
 	out[KML_LATENCY_QUEUE] = log2_scaled(state->queue, 0);
-	for (i = 0; i < KML_LATENCY_HISTORY; i++) {
-		out[KML_LATENCY_QUEUE_1 + i] = state->queues[i];
-		out[KML_LATENCY_READ_LATENCY_1 + i] = state->latencies[KML_LATENCY_OF_READ][i];
-		out[KML_LATENCY_WRITE_LATENCY_1 + i] = state->latencies[KML_LATENCY_OF_WRITE][i];
-	}
+	recall(&state->queues, log2_of, out + KML_LATENCY_QUEUE_1);
+	recall(&state->latencies[KML_LATENCY_OF_READ], kml_latency_target, out + KML_LATENCY_READ_LATENCY_1);
+	recall(&state->latencies[KML_LATENCY_OF_WRITE], kml_latency_target, out + KML_LATENCY_WRITE_LATENCY_1);
 	out[KML_LATENCY_SINCE_WRITE] =
 		state->last_write ? kml_latency_target(elapsed(state->last_write, arrival->now)) : UNKNOWN;
 	out[KML_LATENCY_WRITTEN_100MS] = recently_written(state, arrival->now);
@@ -111,18 +135,9 @@ void kml_latency_features(const struct kml_latency_state *state, const struct km
 }
 KML_EXPORT(kml_latency_features);
 
-static void remember(kml_fx *history, kml_fx value)
-{
-	unsigned int i;
-
-	for (i = KML_LATENCY_HISTORY - 1; i > 0; i--)
-		history[i] = history[i - 1];
-	history[0] = value;
-}
-
 void kml_latency_arrived(struct kml_latency_state *state, const struct kml_latency_arrival *arrival)
 {
-	remember(state->queues, log2_scaled(state->queue, 0));
+	remember(&state->queues, state->queue);
 	if (state->queue < ~(uint32_t)0)
 		state->queue++;
 	state->ahead += arrival->bytes;
@@ -156,7 +171,7 @@ void kml_latency_completed(struct kml_latency_state *state, enum kml_latency_ope
 	kml_latency_withdrawn(state);
 	if (operation >= KML_LATENCY_OF_OTHER)
 		return;
-	remember(state->latencies[operation], kml_latency_target(elapsed(arrived, now)));
+	remember(&state->latencies[operation], elapsed(arrived, now));
 	if (operation == KML_LATENCY_OF_WRITE)
 		written(state, bytes >> SECTOR_SHIFT, now);
 }

@@ -2,19 +2,21 @@
 /*
  * What the files of mq_kmlib.ko share.
  *
- * A request's life.  When the block layer allocates one it gets a record.  Inserted, it may be merged into one that
- * waits; else it waits in the lists of its priority and class until it is dispatched.  It may come back (requeued), and
- * then waits at the head; it completes, and is freed.  A request without a record, for which there was no memory, waits
- * at the head.
+ * A request's life.  Inserted, it may be merged into one that waits; else it gets a record, and waits in the lists of
+ * its priority and class until it is dispatched.  It may come back (requeued), and then waits at the head; it completes,
+ * and is freed.  A request without a record, for which there was no memory, waits at the head.  Records that are no
+ * longer used are kept for the next requests, so there are as many as there ever were requests at once.
  *
  * Locks.  queue->lock guards all of a queue, and the records of requests that wait or are in the device; interrupts are
- * off, since requests complete in interrupts.  Nothing is allocated or freed under it, and only the block layer's
- * merging is called.  (Kernels before 5.14 free a merged request there: its record is nobody's by then.)
+ * off, since requests complete in interrupts.  Nothing is waited for under it: where no record is left, one is
+ * allocated that can be had at once.  Of the block layer only its merging is called.  (Kernels before 5.14 free a merged
+ * request there: it has no record by then.)
  */
 #ifndef MQ_KMLIB_H
 #define MQ_KMLIB_H
 
 #include <linux/hrtimer.h>
+#include <linux/ioprio.h>
 #include <linux/list.h>
 #include <linux/rbtree.h>
 #include <linux/spinlock.h>
@@ -43,7 +45,8 @@ enum kml_io_state {
 /* A request's record. */
 struct kml_io {
 	struct request *request;
-	struct rb_node by_key;
+	struct list_head by_key;
+	struct kml_io *next; /* unused */
 	s64 key;
 	u64 arrived;        /* ns; 0: it has not yet */
 	u64 deadline;
@@ -64,9 +67,8 @@ struct kml_io {
 /* What waits of a class at a level: each request is in all three. */
 struct kml_list {
 	struct rb_root by_sector;
-	struct rb_root_cached by_key;
+	struct list_head by_key;
 	struct list_head by_deadline; /* request->queuelist */
-	u32 count;
 };
 
 struct kml_counters {
@@ -82,7 +84,9 @@ struct kml_queue {
 	spinlock_t lock;
 	struct request_queue *queue;
 	struct list_head head; /* request->queuelist: what goes before all others */
+	struct kml_io *unused; /* records */
 	struct kml_list lists[KML_LEVELS][KML_CLASSES];
+	u32 at_level[KML_LEVELS]; /* how many wait */
 	u32 waiting;     /* in all lists; read without the lock */
 	u32 in_device;
 	bool held;       /* the last dispatch held writeback back; read without the lock */
@@ -103,7 +107,7 @@ struct kml_queue {
 
 	enum kml_mode mode;
 	u64 priority_ageing; /* ns after its deadline that a request of a lower priority waits */
-	u32 predict_every;   /* of the requests that find the device idle */
+	u32 predict_every;   /* of the requests that come while no writeback is about */
 	u32 learn;           /* 0: neither learns nor asks the trained model */
 	u32 fallback;        /* the guard decides */
 };
@@ -137,12 +141,22 @@ static inline enum kml_class kml_class_of(kml_opf flags)
 	return op_is_sync(flags) ? KML_CLASS_SYNC_WRITE : KML_CLASS_WRITEBACK;
 }
 
+static inline enum kml_level kml_level_of(unsigned short ioprio)
+{
+	switch (IOPRIO_PRIO_CLASS(ioprio)) {
+	case IOPRIO_CLASS_RT:
+		return KML_REALTIME;
+	case IOPRIO_CLASS_IDLE:
+		return KML_IDLE;
+	default:
+		return KML_BEST_EFFORT;
+	}
+}
+
 static inline struct kml_io *kml_io_waiting(const struct list_head *queuelist)
 {
 	return list_entry(queuelist, struct request, queuelist)->elv.priv[0];
 }
-
-enum kml_level kml_level_of(unsigned short ioprio);
 
 /* mq_kmlib_lists.c; under the lock */
 void kml_lists_begin(struct kml_queue *queue);

@@ -75,17 +75,26 @@ void kml_learn_weigh(struct kml_queue *queue, struct kml_io *io)
 	io->key = kml_dispatch_key(&queue->dispatch, io->class, io->arrived, io->work, io->predicted);
 }
 
+/* What the rule uses a prediction for: a read that will be slow has writeback wait. */
+static bool has_writeback(const struct kml_queue *queue)
+{
+	int level;
+
+	for (level = 0; level < KML_LEVELS; level++)
+		if (!list_empty(&queue->lists[level][KML_CLASS_WRITEBACK].by_deadline))
+			return true;
+	return queue->dispatch.in_device[KML_CLASS_WRITEBACK] > 0;
+}
+
 /*
- * Where a device is idle a prediction changes nothing, and without a model there is none: then features are taken of
- * some requests only, for who trains.
+ * Where no writeback is about a prediction changes nothing, and without a model there is none: then features are taken
+ * of some requests only, for who trains and for the scores.
  */
 static bool wants_features(struct kml_queue *queue)
 {
-	bool busy = queue->waiting || queue->in_device;
-
 	if (queue->mode == KML_MODE_OFF || !queue->learn)
 		return false;
-	if (++queue->unseen < queue->predict_every && !(busy && queue->has_model))
+	if (++queue->unseen < queue->predict_every && !(queue->has_model && has_writeback(queue)))
 		return false;
 	queue->unseen = 0;
 	return true;
@@ -197,7 +206,7 @@ void kml_learn_collect(struct kml_queue *queue, struct kml_io *io, u64 now)
 {
 	kml_fx target, slow;
 
-	if (!io->seen || now < io->arrived)
+	if (now < io->arrived)
 		return;
 	target = kml_latency_target(now - io->arrived);
 	if (!io->foretold) {

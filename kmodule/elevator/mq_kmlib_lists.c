@@ -1,23 +1,9 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /* What waits, in order of sector (to merge and to go on), of key (the rule's choice) and of arrival (deadlines). */
-#include <linux/ioprio.h>
-
 #include "mq_kmlib.h"
 
 #define LEAST_WAIT (20 * NSEC_PER_USEC)
 #define MOST_WAIT (1ull * NSEC_PER_SEC)
-
-enum kml_level kml_level_of(unsigned short ioprio)
-{
-	switch (IOPRIO_PRIO_CLASS(ioprio)) {
-	case IOPRIO_CLASS_RT:
-		return KML_REALTIME;
-	case IOPRIO_CLASS_IDLE:
-		return KML_IDLE;
-	default:
-		return KML_BEST_EFFORT;
-	}
-}
 
 void kml_lists_begin(struct kml_queue *queue)
 {
@@ -26,7 +12,7 @@ void kml_lists_begin(struct kml_queue *queue)
 	INIT_LIST_HEAD(&queue->head);
 	for (list = &queue->lists[0][0]; list <= &queue->lists[KML_LEVELS - 1][KML_CLASSES - 1]; list++) {
 		list->by_sector = RB_ROOT;
-		list->by_key = RB_ROOT_CACHED;
+		INIT_LIST_HEAD(&list->by_key);
 		INIT_LIST_HEAD(&list->by_deadline);
 	}
 }
@@ -41,25 +27,28 @@ static struct kml_list *list_of(struct kml_queue *queue, const struct kml_io *io
 	return &queue->lists[io->level][io->class];
 }
 
-static void add_by_key(struct kml_list *list, struct kml_io *io)
+static s64 key_of(const struct list_head *by_key)
 {
-	struct rb_node **link = &list->by_key.rb_root.rb_node, *parent = NULL;
-	bool leftmost = true;
-
-	while (*link) {
-		parent = *link;
-		if (io->key < rb_entry(parent, struct kml_io, by_key)->key) {
-			link = &parent->rb_left;
-		} else {
-			link = &parent->rb_right;
-			leftmost = false;
-		}
-	}
-	rb_link_node(&io->by_key, parent, link);
-	rb_insert_color_cached(&io->by_key, &list->by_key, leftmost);
+	return list_entry(by_key, struct kml_io, by_key)->key;
 }
 
-/* From the end: most come in the order of their deadlines. */
+/* Its place is looked for from `behind`, either way. */
+static void place_by_key(struct kml_list *list, struct kml_io *io, struct list_head *behind)
+{
+	while (behind != &list->by_key && key_of(behind) > io->key)
+		behind = behind->prev;
+	while (behind->next != &list->by_key && key_of(behind->next) <= io->key)
+		behind = behind->next;
+	list_add(&io->by_key, behind);
+}
+
+/* From the end: most come in the order of their keys; but those below 0 go before all others. */
+static void add_by_key(struct kml_list *list, struct kml_io *io)
+{
+	place_by_key(list, io, io->key < 0 ? &list->by_key : list->by_key.prev);
+}
+
+/* From the end, likewise. */
 static void add_by_deadline(struct kml_list *list, struct kml_io *io)
 {
 	struct list_head *behind = list->by_deadline.prev;
@@ -76,7 +65,7 @@ static void link_io(struct kml_queue *queue, struct kml_io *io)
 	elv_rb_add(&list->by_sector, io->request);
 	add_by_key(list, io);
 	add_by_deadline(list, io);
-	list->count++;
+	queue->at_level[io->level]++;
 	WRITE_ONCE(queue->waiting, queue->waiting + 1);
 }
 
@@ -85,9 +74,9 @@ static void unlink_io(struct kml_queue *queue, struct kml_io *io)
 	struct kml_list *list = list_of(queue, io);
 
 	elv_rb_del(&list->by_sector, io->request);
-	rb_erase_cached(&io->by_key, &list->by_key);
+	list_del(&io->by_key);
 	list_del_init(&io->request->queuelist);
-	list->count--;
+	queue->at_level[io->level]--;
 	WRITE_ONCE(queue->waiting, queue->waiting - 1);
 }
 
@@ -118,14 +107,16 @@ void kml_list_remove(struct kml_queue *queue, struct kml_io *io)
 void kml_list_grown(struct kml_queue *queue, struct kml_io *io, bool in_front)
 {
 	struct kml_list *list = list_of(queue, io);
+	struct list_head *behind;
 
 	if (in_front) {
 		elv_rb_del(&list->by_sector, io->request);
 		elv_rb_add(&list->by_sector, io->request);
 	}
-	rb_erase_cached(&io->by_key, &list->by_key);
+	behind = io->by_key.prev;
+	list_del(&io->by_key);
 	kml_learn_weigh(queue, io);
-	add_by_key(list, io);
+	place_by_key(list, io, behind);
 }
 
 void kml_list_inherit(struct kml_queue *queue, struct kml_io *io, const struct kml_io *other, enum kml_class class)
@@ -155,7 +146,7 @@ static struct kml_io *best(const struct kml_queue *queue, struct kml_list *list,
 
 	if (kml_dispatch_may_go_on(&queue->dispatch, class, oldest(list)->deadline, now))
 		rq = elv_rb_find(&list->by_sector, queue->last_end[class != KML_CLASS_READ]);
-	return rq ? rq->elv.priv[0] : rb_entry(rb_first_cached(&list->by_key), struct kml_io, by_key);
+	return rq ? rq->elv.priv[0] : list_first_entry(&list->by_key, struct kml_io, by_key);
 }
 
 /* Nothing goes now: the queue is run again at a time, or when something arrives or completes before. */
@@ -174,8 +165,8 @@ static struct kml_io *chosen(struct kml_queue *queue, struct kml_list *lists, u6
 	u64 until;
 
 	for (class = 0; class < KML_CLASSES; class++) {
-		waiting[class].count = lists[class].count;
-		if (!lists[class].count)
+		waiting[class].count = !list_empty(&lists[class].by_deadline);
+		if (!waiting[class].count)
 			continue;
 		found[class] = best(queue, &lists[class], class, now);
 		waiting[class].oldest = oldest(&lists[class])->deadline;
@@ -196,7 +187,7 @@ static struct kml_io *earliest(struct kml_list *lists)
 	int class;
 
 	for (class = 0; class < KML_CLASSES; class++) {
-		if (!lists[class].count)
+		if (list_empty(&lists[class].by_deadline))
 			continue;
 		io = oldest(&lists[class]);
 		if (!found || io->deadline < found->deadline)
@@ -208,14 +199,15 @@ static struct kml_io *earliest(struct kml_list *lists)
 /* The highest priority of which something waits, or a lower one where something has waited for too long. */
 static struct kml_list *level_to_serve(struct kml_queue *queue, u64 now)
 {
-	struct kml_list *found = NULL;
-	struct kml_io *io;
+	struct kml_list *found = NULL, *lists;
 	int level;
 
 	for (level = 0; level < KML_LEVELS; level++) {
-		io = earliest(queue->lists[level]);
-		if (io && (!found || now > io->deadline + queue->priority_ageing))
-			found = queue->lists[level];
+		if (!queue->at_level[level])
+			continue;
+		lists = queue->lists[level];
+		if (!found || now > earliest(lists)->deadline + queue->priority_ageing)
+			found = lists;
 	}
 	return found;
 }

@@ -17,17 +17,36 @@ static struct kml_queue *queue_of(struct request_queue *queue)
 
 static void prepare_request(struct request *rq)
 {
-	struct kml_io *io = kmem_cache_alloc(records, GFP_NOWAIT | __GFP_NOWARN);
+	rq->elv.priv[0] = NULL;
+}
 
+/* Under the lock. */
+static struct kml_io *take_record(struct kml_queue *queue, struct request *rq)
+{
+	struct kml_io *io = queue->unused;
+
+	if (io)
+		queue->unused = io->next;
+	else
+		io = kmem_cache_alloc(records, GFP_NOWAIT | __GFP_NOWARN);
 	rq->elv.priv[0] = io;
 	if (!io)
-		return;
+		return NULL;
 	io->request = rq;
 	io->arrived = 0;
 	io->predicted = 0;
 	io->state = KML_IO_NEW;
 	io->seen = false;
 	io->foretold = false;
+	return io;
+}
+
+/* Under the lock. */
+static void return_record(struct kml_queue *queue, struct kml_io *io)
+{
+	io->request->elv.priv[0] = NULL;
+	io->next = queue->unused;
+	queue->unused = io;
 }
 
 static void finish_request(struct request *rq)
@@ -36,17 +55,16 @@ static void finish_request(struct request *rq)
 	struct kml_io *io = kml_io_of(rq);
 	unsigned long flags;
 
-	if (!io)
-		return;
-	rq->elv.priv[0] = NULL;
-	WARN_ON_ONCE(io->state == KML_IO_WAITS || io->state == KML_IO_AT_HEAD);
-	if (io->state == KML_IO_IN_DEVICE) {
+	if (io) {
+		WARN_ON_ONCE(io->state == KML_IO_WAITS || io->state == KML_IO_AT_HEAD);
 		spin_lock_irqsave(&queue->lock, flags);
-		kml_learn_returned(queue, io);
-		kml_learn_gone(queue, io);
+		if (io->state == KML_IO_IN_DEVICE) {
+			kml_learn_returned(queue, io);
+			kml_learn_gone(queue, io);
+		}
+		return_record(queue, io);
 		spin_unlock_irqrestore(&queue->lock, flags);
 	}
-	kmem_cache_free(records, io);
 	/* There may be room now for what was held back. */
 	if (READ_ONCE(queue->held))
 		blk_mq_sched_mark_restart_hctx(rq->mq_hctx);
@@ -71,20 +89,30 @@ static void completed_request(struct request *rq, u64 now)
 	struct kml_queue *queue = queue_of(rq->q);
 	struct kml_io *io = kml_io_of(rq);
 	unsigned long flags;
+	bool seen;
 
 	if (!io || io->state != KML_IO_IN_DEVICE)
 		return;
 	spin_lock_irqsave(&queue->lock, flags);
 	kml_learn_completed(queue, io, now);
+	seen = io->seen;
+	if (!seen)
+		return_record(queue, io);
 	spin_unlock_irqrestore(&queue->lock, flags);
-	kml_learn_collect(queue, io, now);
+	if (seen)
+		kml_learn_collect(queue, io, now);
 }
 
 /* Under the lock. */
 static void insert_request(struct kml_queue *queue, struct request *rq, bool at_head, u64 now, struct list_head *free)
 {
-	struct kml_io *io = kml_io_of(rq);
+	struct kml_io *io = NULL;
 
+	if (rq->rq_flags & KML_PREPARED) {
+		if (!at_head && kml_try_insert_merge(queue->queue, rq, free))
+			return;
+		io = rq->elv.priv[0] ? rq->elv.priv[0] : take_record(queue, rq);
+	}
 	if (!io) {
 		queue->without_record++;
 		kml_trace_insert(rq);
@@ -94,8 +122,6 @@ static void insert_request(struct kml_queue *queue, struct request *rq, bool at_
 			list_add_tail(&rq->queuelist, &queue->head);
 		return;
 	}
-	if (!at_head && kml_try_insert_merge(queue->queue, rq, free))
-		return;
 	if (!io->arrived) {
 		io->class = kml_class_of(rq->cmd_flags);
 		io->level = kml_level_of(req_get_ioprio(rq));
@@ -225,6 +251,7 @@ static void requests_merged(struct request_queue *q, struct request *rq, struct 
 	if (other->state == KML_IO_WAITS)
 		kml_list_remove(queue, other);
 	kml_learn_gone(queue, other);
+	return_record(queue, other);
 }
 
 static void limit_depth(kml_opf flags, struct blk_mq_alloc_data *data)
@@ -288,9 +315,14 @@ static int init_sched(struct request_queue *q, struct elevator_type *type)
 static void exit_sched(struct elevator_queue *elevator)
 {
 	struct kml_queue *queue = elevator->elevator_data;
+	struct kml_io *io;
 
 	WARN_ON_ONCE(!kml_lists_empty(queue) || queue->in_device);
 	hrtimer_cancel(&queue->timer);
+	while ((io = queue->unused)) {
+		queue->unused = io->next;
+		kmem_cache_free(records, io);
+	}
 	kfree(queue);
 }
 

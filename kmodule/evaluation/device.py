@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from edgeprof.collectors.tracefs import capture as tracefs
 from edgeprof.collectors.tracefs.capture_files import Undo, mount_tracefs
@@ -27,6 +29,7 @@ from edgeprof.profiler.storage.device import check_device
 from edgeprof.profiler.storage.tools import ADMIN_FOLDERS, need_root, need_tool
 
 _SECONDS_A_JOB = 900
+_SECONDS_TO_END = 5
 _FUNCTIONS = """
 load_disk() { :; }
 unload_disk() { :; }
@@ -104,17 +107,42 @@ def run(disk: Device, jobs: Sequence[Job], say: Say) -> Iterator[Ran]:
             left = folder / job.name
             left.mkdir()
             with (left / "printed").open("wb") as printed:
-                done = subprocess.run(
-                    ["sh", "-e", script],
-                    env=environment | variables(job),
-                    stdout=printed,
-                    stderr=subprocess.STDOUT,
-                    timeout=_SECONDS_A_JOB,
-                )
-            if done.returncode:
-                (left / "failed").touch()
-                subprocess.run(["umount", "-q", files], check=False)
+                if not _succeeds(["sh", "-e", str(script)], environment | variables(job), printed):
+                    (left / "failed").touch()
+                    subprocess.run(["umount", "-q", files], check=False)
             yield Ran(job, left)
+
+
+def _succeeds(words: Sequence[str], environment: Mapping[str, str], printed: IO[bytes]) -> bool:
+    """Whether a job ends well, in time; whatever it started ends with it."""
+    job = subprocess.Popen(
+        words,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=printed,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        return job.wait(_SECONDS_A_JOB) == 0
+    except subprocess.TimeoutExpired:
+        printed.write(f"it was not done in {_SECONDS_A_JOB} seconds, and was ended\n".encode())
+        return False
+    finally:
+        if job.returncode is None:
+            _end(job)
+
+
+def _end(job: subprocess.Popen[bytes]) -> None:
+    """Kill a job and what it started, and wait until they have let go of their files."""
+    until = time.monotonic() + _SECONDS_TO_END
+    while time.monotonic() < until:
+        try:
+            os.killpg(job.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        job.poll()
+        time.sleep(0.01)
 
 
 def _environment(disk: Device, journal: Changes, files: Path, out: Path) -> dict[str, str]:

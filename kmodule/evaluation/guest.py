@@ -11,10 +11,13 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
-from edgeprof.kmodule import build
+from edgeprof.kmodule import build, latency, readahead
+from edgeprof.kmodule.errors import Refused
 from edgeprof.kmodule.evaluation.errors import NoModel
 from edgeprof.kmodule.evaluation.plan import Job, modules_of
 from edgeprof.kmodule.evaluation.script import DISK, GUEST_FUNCTIONS, JOB_FILE, JOB_SCRIPT, MODEL_FILE, guest_script
+from edgeprof.kmodule.model import Model
+from edgeprof.kmodule.training.errors import WrongModel
 from edgeprof.profiler.guest.errors import GuestFailed
 from edgeprof.profiler.guest.headers import build_tree
 from edgeprof.profiler.guest.kernel import Kernel
@@ -30,6 +33,8 @@ PROCESSOR = ("-cpu", "max,-erms,-fsrm")
 a guest has time for."""
 SCHEDULERS = ("mq-deadline", "kyber-iosched", "bfq")
 """Modules of the kernel's own schedulers."""
+_PREDICTORS = {"mq-kmlib": (latency.FEATURES, "latency"), "kml-readahead": (readahead.FEATURES, "readahead")}
+"""What a predictor's model takes, and the kind of model that `edgeprof kml train` makes for it."""
 
 
 COMPLAINTS = re.compile(r".*(?:WARNING:|BUG:|Oops|Call Trace|blocked for more than).*")
@@ -74,6 +79,7 @@ def run(machine: Machine, jobs: Sequence[Job], logs: Path) -> Iterator[Ran]:
 
     Raises:
         NoGuest, CannotBuild, ToolMissing: a guest cannot be had here.
+        NoModel, WrongModel: a contender's model is not given, or is none for it.
     """
     files = _files(machine, jobs)
     batches: SimpleQueue[Sequence[Job]] = SimpleQueue()
@@ -108,8 +114,25 @@ def _files(machine: Machine, jobs: Sequence[Job]) -> dict[str, bytes]:
     if any(job.contender.predictor for job in jobs):
         if machine.model is None:
             raise NoModel(next(job.contender.name for job in jobs if job.contender.predictor))
+        for predictor in sorted({job.contender.predictor for job in jobs} - {""}):
+            _check_model(machine.model, predictor)
         files[MODEL_FILE] = machine.model.read_bytes()
     return {**files, JOB_FILE: (GUEST_FUNCTIONS + JOB_SCRIPT).encode()}
+
+
+def _check_model(path: Path, predictor: str) -> None:
+    """Raises WrongModel where no guest's predictor would take the model."""
+    features, kind = _PREDICTORS[predictor]
+    try:
+        model = Model.load(path)
+        names = tuple(feature.name for feature in model.features)
+        why = "" if names == features and model.outputs == 1 else f"its inputs are {', '.join(names)}"
+    except Refused as error:
+        why = error.reason
+    except OSError as error:
+        why = f"it cannot be read: {error.strerror}"
+    if why:
+        raise WrongModel(f"{path} is no model for {predictor}: {why}; `edgeprof kml train {kind}` makes one")
 
 
 def _boot(machine: Machine, jobs: Sequence[Job], files: Mapping[str, bytes], log: Path) -> dict[str, bytes]:
@@ -134,7 +157,8 @@ def _boot(machine: Machine, jobs: Sequence[Job], files: Mapping[str, bytes], log
     try:
         return guest.run(guest_script(jobs), BOOT_SECONDS + SECONDS_A_JOB * len(jobs), log=log)
     except GuestFailed as error:
-        said = str(error).encode()
+        what = str(error).partition(";")[0]
+        said = f"{what}; {log} has what it printed".encode()
         return {f"{job.name}/{name}": said for job in jobs for name in ("failed", "printed")}
 
 

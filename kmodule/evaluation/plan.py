@@ -86,18 +86,20 @@ class Catalogue:
 
     Attributes:
         kind: ``schedulers`` or ``readahead``.
+        called: what a contender is, in words.
         baseline: the contender that every other is compared with.
         contenders: all that are compared where none is named; ``others`` are to be named.
     """
 
     kind: str
+    called: str
     baseline: str
     contenders: tuple[Contender, ...]
     others: tuple[Contender, ...]
     workloads: tuple[Workload, ...]
 
 
-SCHEDULERS = Catalogue("schedulers", BASELINE, CONTENDERS, ABLATION, WORKLOADS)
+SCHEDULERS = Catalogue("schedulers", "scheduler", BASELINE, CONTENDERS, ABLATION, WORKLOADS)
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ def plan(
 
 def contender(name: str, catalogue: Catalogue = SCHEDULERS) -> Contender:
     """One by its name.  Raises NoSuchChoice."""
-    return _named(catalogue.kind, name, (*catalogue.contenders, *catalogue.others))
+    return _named(catalogue.called, name, (*catalogue.contenders, *catalogue.others))
 
 
 Named = TypeVar("Named", Contender, Workload)

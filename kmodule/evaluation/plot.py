@@ -9,6 +9,7 @@ from typing import Any
 from edgeprof.kmodule.evaluation import table
 from edgeprof.kmodule.evaluation.plan import BASELINE
 from edgeprof.kmodule.evaluation.results import Results
+from edgeprof.profiler.files import write_text
 
 REPORT_FILE = "report.html"
 _PANELS = (
@@ -74,8 +75,9 @@ def write_report(results: Results, folder: Path) -> Path:
     for disk, workload, _ in results.cells:
         parts.append(_html(f"{disk}, {workload}", table.by_cell(results, disk, workload)))
     path = folder / REPORT_FILE
-    path.write_text(
-        f"<!doctype html><meta charset=utf-8><title>I/O schedulers</title><style>{_STYLE}</style>" + "\n".join(parts)
+    write_text(
+        path,
+        f"<!doctype html><meta charset=utf-8><title>I/O schedulers</title><style>{_STYLE}</style>" + "\n".join(parts),
     )
     return path
 

@@ -19,6 +19,7 @@ from edgeprof.kmodule.evaluation.ratios import Ratio, Values, ratio, values_of
 from edgeprof.kmodule.evaluation.table import Table, shown
 from edgeprof.kmodule.evaluation.workloads import Part, Workload
 from edgeprof.kmodule.readahead import CHOICES_KIB
+from edgeprof.profiler.files import write_text
 
 DEFAULT_KIB = 128
 """The kernel's own choice (VM_READAHEAD_PAGES, include/linux/mm.h)."""
@@ -38,6 +39,7 @@ def _fixed(kib: int) -> Contender:
 
 CATALOGUE = Catalogue(
     "readahead",
+    "size of read-ahead",
     _fixed(DEFAULT_KIB).name,
     (
         *(_fixed(int(kib)) for kib in CHOICES_KIB),
@@ -132,7 +134,7 @@ def save_outcomes(folder: Path) -> Found:
     outcomes = outcomes_of(values_of(jobs), plan)
     failed = tuple((job["name"], job["failed"]) for job in jobs if job["failed"])
     found = Found(plan, outcomes, judge(outcomes), failed)
-    (folder / RESULTS_FILE).write_text(json.dumps(as_dict(found), indent=1) + "\n")
+    write_text(folder / RESULTS_FILE, json.dumps(as_dict(found), indent=1) + "\n")
     return found
 
 

@@ -21,6 +21,7 @@ from edgeprof.kmodule.evaluation import trace
 from edgeprof.kmodule.evaluation.errors import NoTrace
 from edgeprof.kmodule.evaluation.plan import Job
 from edgeprof.kmodule.evaluation.script import LOADER_FILE
+from edgeprof.profiler.files import replacing, write_text
 from edgeprof.profiler.run import SCHEMA_VERSION
 
 JOB_FILE = "job.json"
@@ -35,7 +36,11 @@ GROUPS: Mapping[str, tuple[str, ...]] = {**{name: (name,) for name in trace.CLAS
 def record(job: Job, left: Path, target: Path, host: Mapping[str, Any], keep_raw: bool = False) -> dict[str, Any]:
     """Make ``target`` of what a job left in a folder; returns the content of job.json.
 
-    A job that failed, or whose trace cannot be believed, has ``failed`` with the reason and no figures.
+    A job that failed, or whose trace cannot be believed, has ``failed`` with the reason and no figures.  job.json is
+    written last: where it is whole, the rest is.
+
+    Raises:
+        CannotWrite: there is no room, or no right to write there.
     """
     content = facts(job)
     target.mkdir(parents=True, exist_ok=True)
@@ -49,14 +54,15 @@ def record(job: Job, left: Path, target: Path, host: Mapping[str, Any], keep_raw
         content["classes"] = figures(table)
         content["state"] = _state(left)
         (target / "tables").mkdir(exist_ok=True)
-        pq.write_table(table, target / "tables" / "block_io.parquet", compression="zstd")
+        with replacing(target / "tables" / "block_io.parquet") as temporary:
+            pq.write_table(table, temporary, compression="zstd")
         start, end = pc.min(table["asked_ns"]).as_py(), pc.max(table["completed_ns"]).as_py()
-        (target / "manifest.json").write_text(json.dumps(manifest(job, host, start, end), indent=1) + "\n")
+        write_text(target / "manifest.json", json.dumps(manifest(job, host, start, end), indent=1) + "\n")
         if keep_raw:
             shutil.copytree(left / "raw", target / "raw", dirs_exist_ok=True)
     except (NoTrace, OSError, KeyError, ValueError) as error:
         content["failed"] = str(error) or type(error).__name__
-    (target / JOB_FILE).write_text(json.dumps(content, indent=1) + "\n")
+    write_text(target / JOB_FILE, json.dumps(content, indent=1) + "\n")
     return content
 
 

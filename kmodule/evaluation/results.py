@@ -13,6 +13,7 @@ from edgeprof.kmodule.evaluation.folder import RESULTS_FILE, read_jobs, read_pla
 from edgeprof.kmodule.evaluation.plan import BASELINE
 from edgeprof.kmodule.evaluation.ratios import Key, Ratio, Values, ratio, ratio_over, values_of
 from edgeprof.kmodule.evaluation.trace import CLASSES
+from edgeprof.profiler.files import write_text
 
 FIGURES = (
     ("total", "completion"),
@@ -108,7 +109,7 @@ def save_results(folder: Path) -> Results:
     """Read, compare, and write results.parquet and results.json."""
     results = read_results(folder)
     write_rows(folder, read_jobs(folder))
-    (folder / RESULTS_FILE).write_text(json.dumps(as_dict(results), indent=1) + "\n")
+    write_text(folder / RESULTS_FILE, json.dumps(as_dict(results), indent=1) + "\n")
     return results
 
 

@@ -120,8 +120,8 @@ def guest_script(jobs: Sequence[Job]) -> str:
         lines.append(f"mkdir -p /out/{job.name}")
         lines.append(
             f"{words} sh -e /{JOB_FILE} >/out/{job.name}/printed 2>&1 || {{ echo $? >/out/{job.name}/failed;"
-            f" umount /files; echo none >/sys/block/{DISK}/queue/scheduler;"
-            f" for module in mq_kmlib kml_readahead kml {DISK}; do rmmod $module; done; }} 2>/dev/null"
+            f" {{ umount /files; echo none >/sys/block/{DISK}/queue/scheduler;"
+            f" for module in mq_kmlib kml_readahead kml {DISK}; do rmmod $module; done; }} 2>/dev/null || true; }}"
         )
     lines.append("dmesg >/out/log")
     return "\n".join(lines) + "\n"

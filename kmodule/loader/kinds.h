@@ -128,6 +128,8 @@ static void run_mmap(struct worker *worker)
 
 	file_path(path, job, "data", 0);
 	file = open_file(path, O_RDONLY);
+	if (lseek(file, 0, SEEK_END) < (off_t)job->options[SIZE])
+		fail("%s: shorter than what was prepared", path);
 	data = mmap(NULL, job->options[SIZE], PROT_READ, MAP_SHARED, file, 0);
 	if (data == MAP_FAILED)
 		fail_at(path, "mmap");

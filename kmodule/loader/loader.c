@@ -356,7 +356,9 @@ int main(int argc, char **argv)
 		jobs[at].number = at;
 		jobs[at].seed = seed;
 		jobs[at].zeros = zeros;
-		snprintf(jobs[at].folder, sizeof(jobs[at].folder), "%s/%u-%s", folder, at, jobs[at].kind->name);
+		if (snprintf(jobs[at].folder, sizeof(jobs[at].folder), "%s/%u-%s", folder, at, jobs[at].kind->name) >=
+		    (int)sizeof(jobs[at].folder))
+			fail("the folder's name is too long");
 	}
 	if (preparing)
 		prepare(jobs, count, folder);
@@ -364,7 +366,7 @@ int main(int argc, char **argv)
 		for_each_file(&jobs[at], forget_file);
 	if (!preparing && !forgetting)
 		run(jobs, count);
-	if (fflush(stdout))
+	if (fflush(stdout) || ferror(stdout))
 		fail_at("the output", "write");
 	return 0;
 }

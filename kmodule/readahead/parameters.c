@@ -49,9 +49,15 @@ MODULE_PARM_DESC(mode, "off, observe (the default: predict and change nothing) o
 
 static int use_devices(char *names)
 {
+	char none[] = "";
 	int status = kra_set_devices(names);
 
-	return status ? status : kra_watch_or_not();
+	if (status)
+		return status;
+	status = kra_watch_or_not();
+	if (status)
+		kra_set_devices(none); /* nobody would look at them, and a module that does not load would leave them */
+	return status;
 }
 
 static int set_devices(const char *value, const struct kernel_param *parameter)

@@ -26,7 +26,7 @@ static struct kml_latency_arrival request(uint64_t now, enum kml_latency_operati
 	return arrival;
 }
 
-static kml_fx feature(const struct kml_latency_state *state, const struct kml_latency_arrival *arrival,
+static kml_fx feature(struct kml_latency_state *state, const struct kml_latency_arrival *arrival,
 		      enum kml_latency_feature number)
 {
 	kml_fx all[KML_LATENCY_FEATURES];

@@ -185,7 +185,10 @@ def _network(name: str, features: Sequence[str], hidden: tuple[int, ...]) -> Fit
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the number of epochs is meant
+            warnings.filterwarnings("ignore", "Training interrupted")
             learner.fit(forward([], about, inputs), (targets - middle) / spread)
+        if learner.n_iter_ < epochs:  # scikit-learn keeps a Ctrl-C to itself, and leaves a network half learned
+            raise KeyboardInterrupt
         parts = list(zip(learner.coefs_, learner.intercepts_, strict=True))
         last, bias = parts.pop()
         layers: list[FloatLayer] = []

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprof import __version__
-from edgeprof.kmodule.training.errors import CannotWriteModel, CardMismatch, NoCard
+from edgeprof.kmodule.training.errors import CardMismatch, NoCard
+from edgeprof.profiler.files import replacing
 
 if TYPE_CHECKING:
     from edgeprof.kmodule.training.candidates import Candidate
@@ -80,13 +81,8 @@ def check(model: Path) -> None:
 
 
 def write(model: Path, candidate: Candidate, card: dict[str, Any]) -> None:
-    """Put the model's file and its card there, each whole or not at all.  Raises CannotWriteModel."""
+    """Put the model's file and its card there, each whole or not at all.  Raises CannotWrite."""
     text = json.dumps(card, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     for path, content in ((model, candidate.model.save()), (path_of(model), text.encode())):
-        temporary = path.with_name(f".{path.name}.new")
-        try:
+        with replacing(path) as temporary:
             temporary.write_bytes(content)
-            temporary.replace(path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise CannotWriteModel(path, error) from None

@@ -48,11 +48,3 @@ class CardMismatch(KmlError):
             f"{model} is not the model that {model.name}.json describes ({what}): put the two files back that were"
             " made together, or train anew"
         )
-
-
-class CannotWriteModel(KmlError):
-    """A model or its card could not be written where it should go."""
-
-    def __init__(self, path: Path, error: OSError) -> None:
-        self.path = path
-        super().__init__(f"{path} cannot be written ({error.strerror}); name a place that you may write to")

@@ -97,7 +97,10 @@ def _examples(table: pa.Table, about: Mapping[str, Any]) -> LatencyExamples:
     if table.num_rows == 0:
         raise TooFewExamples("the training set has no reads and no writes")
     write = _texts(table["op"]) == "write"
-    latency, arrived = _real(table, "latency"), _real(table, "time_ns").astype(np.int64)
+    latency, time, length = (_real(table, name) for name in ("latency", "time_ns", "bytes"))
+    if not all(np.isfinite(values).all() and (values >= 0).all() for values in (latency, time, length)):
+        raise ValueError("a request without a time, a length or a latency")
+    arrived = time.astype(np.int64)
     deadline = np.log2(1 + 1e6 * _real(table, "deadline"))
     runs, run = np.unique(_texts(table["run_id"]), return_inverse=True)
     places = np.char.add(np.char.add(_texts(table["machine"]), " "), _texts(table["device"]))
@@ -113,7 +116,7 @@ def _examples(table: pa.Table, about: Mapping[str, Any]) -> LatencyExamples:
         device=np.unique(places, return_inverse=True)[1].astype(np.int32),
         device_class=_texts(table["device_class"]),
         write=write,
-        bytes=_real(table, "bytes").astype(np.int64),
+        bytes=length.astype(np.int64),
         arrived=arrived,
         completed=arrived + np.rint(latency * 1e9).astype(np.int64),
         deadline=deadline,

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from edgeprof.kmodule.errors import Refused
 from edgeprof.kmodule.model import Feature, Model
 from edgeprof.kmodule.model_file import Node, tree_file
 from edgeprof.kmodule.readahead import FEATURES, Choice, Windows
@@ -26,11 +27,15 @@ _DISK = FILES
 
 
 def load_model(path: Path) -> Model:
-    """A model of the best read-ahead.  Raises CannotTune, Refused."""
+    """A model of the best read-ahead.  Raises CannotTune."""
     try:
         model = Model.load(path)
     except OSError as error:
         raise CannotTune(f"the model {path} cannot be read: {error.strerror}") from None
+    except Refused as error:
+        raise CannotTune(
+            f"{path} is no model of read-ahead: {error.reason}; `edgeprof kml train readahead` makes one"
+        ) from None
     unknown = [feature.name for feature in model.features if feature.name not in FEATURES]
     if model.outputs != 1 or unknown:
         wrong = f"it takes {', '.join(unknown)}" if unknown else f"it has {model.outputs} outputs, not one"

@@ -29,11 +29,21 @@ def cache_folder() -> Path:
     """Downloads, unpacked kernels and what was found out about them; may be deleted at any time.
 
     ``EDGEPROF_GUEST_CACHE`` overrides it.
+
+    Raises:
+        NoGuest: it is not there, and cannot be made.
     """
     chosen = os.environ.get("EDGEPROF_GUEST_CACHE")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeprof" / "guest"
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeprof" / "guest"
+    folder = Path(chosen) if chosen else usual
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NoGuest(
+            f"{folder}, where what guests are made of is kept, cannot be made ({error.strerror});"
+            " set EDGEPROF_GUEST_CACHE to a folder of yours"
+        ) from None
+    return folder
 
 
 @dataclass(frozen=True)

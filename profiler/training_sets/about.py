@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +32,7 @@ def read_made(path: Path, name: str | None = None, newest: int | None = None) ->
     except OSError as error:
         if error.errno is None:  # Parquet's own complaint about its bytes
             raise NotATrainingSet(path, "it is no Parquet file, or damaged") from None
-        raise EdgeprofError(f"cannot read {path}: {error.strerror}") from None
+        raise EdgeprofError(f"cannot read {path}: {os.strerror(error.errno)}") from None
     except (ValueError, pa.ArrowException):
         raise NotATrainingSet(path, "it is no Parquet file, or damaged") from None
     try:
@@ -61,20 +59,3 @@ def refuse_foreign(target: Path) -> None:
         read_made(target)
     except NotATrainingSet:
         raise EdgeprofError(f"{target} is there and is no training set: name another file") from None
-
-
-def replace(target: Path, write: Callable[[Path], None]) -> None:
-    """Write a file by its temporary name in the same folder, and bring it to the disk before it takes its place.
-
-    Raises:
-        EdgeprofError: it cannot be written.
-    """
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
-            finished = Path(scratch) / "finished.parquet"
-            write(finished)
-            with finished.open("rb") as file:
-                os.fsync(file.fileno())
-            finished.replace(target)
-    except OSError as error:
-        raise EdgeprofError(f"cannot write {target}: {error.strerror or error}") from None

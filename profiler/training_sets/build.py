@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ import pyarrow.parquet as pq
 from edgeprof import __version__
 from edgeprof.profiler.dataset import list_runs
 from edgeprof.profiler.errors import NoRuns
+from edgeprof.profiler.files import replacing
 from edgeprof.profiler.training_sets import deadlines as limits
-from edgeprof.profiler.training_sets.about import refuse_foreign, replace
+from edgeprof.profiler.training_sets.about import refuse_foreign
 from edgeprof.profiler.training_sets.deadlines import Deadlines, Group, Training
 from edgeprof.profiler.training_sets.errors import NothingToLearn, Unusable
 from edgeprof.profiler.training_sets.groups import HELD_OUT, TIME_CUTS, split_by_workload
@@ -55,20 +57,18 @@ def build(folder: Path, target: Path, deadlines: Deadlines) -> Built:
     Raises:
         NoRuns: the folder holds none.
         NothingToLearn: none of them gives an example.
-        EdgeprofError: the file cannot be written, or is there and no training set.
+        CannotWrite: the file cannot be written.
+        EdgeprofError: it is there and no training set.
     """
     refuse_foreign(target)
     entries = list_runs(folder)
     if not entries:
         raise NoRuns(folder)
     gathered = _Gathered([], [], [], set(), [])
-
-    def write(path: Path) -> None:
-        rows = path.with_name("rows.parquet")
+    with replacing(target) as path, TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
+        rows = Path(scratch) / "rows.parquet"
         _gather(gathered, folder, entries, rows, deadlines.quantile is not None)
         _finish(rows, path, gathered, _about(gathered, deadlines))
-
-    replace(target, write)
     return Built(target, sum(gathered.rows), len(gathered.rows), tuple(gathered.skipped))
 
 

@@ -136,9 +136,9 @@ def _text(column: pa.ChunkedArray) -> Text:
     return Text(codes, tuple(str(value) for value in encoded.dictionary.to_pylist()))
 
 
-def block_entry(run: Run) -> Mapping[str, Any]:
-    """What the manifest says of the block collector; empty where it says nothing."""
-    return next((item for item in run.manifest["collectors"] if item.get("name") == "block"), {})
+def collector_entry(run: Run, name: str) -> Mapping[str, Any]:
+    """What the manifest says of a collector; empty where it says nothing."""
+    return next((item for item in run.manifest["collectors"] if item.get("name") == name), {})
 
 
 def windows_of(run: Run, captured: Captured) -> list[tuple[int, int]]:
@@ -147,7 +147,7 @@ def windows_of(run: Run, captured: Captured) -> list[tuple[int, int]]:
     Raises:
         Unusable: requests are missing at unknown times, so that no queue length could be trusted.
     """
-    entry = block_entry(run)
+    entry = collector_entry(run, "block")
     lost = entry.get("lost")
     if lost != 0:
         counted = "an unknown number of" if lost is None else f"{lost}"

@@ -84,6 +84,11 @@ def _is_whole(about: Mapping[str, Any]) -> bool:
     lists = (about.get("runs"), about.get("skipped"), deadlines.get("of"))
     if not all(isinstance(part, list) and all(isinstance(item, dict) for item in part) for part in lists):
         return False
+    splits = about.get("splits")
+    workloads = splits.get("workload") if isinstance(splits, dict) else None
+    if not isinstance(workloads, dict) or not all(isinstance(part, str) for part in workloads.values()):
+        return False
+    cuts = [run.get("split_time_ns") or [0, 0] for run in about["runs"]]
     counts = [run.get("dropped", {}) for run in about["runs"]]
     facts = [run.get("devices", {}) for run in about["runs"]]
     return (
@@ -92,7 +97,9 @@ def _is_whole(about: Mapping[str, Any]) -> bool:
         and all(isinstance(item, dict) and all(isinstance(d, dict) for d in item.values()) for item in facts)
         and all(isinstance(item.get("seconds"), int | float) for item in deadlines["of"])
         and all(isinstance(item.get(key), str) for item in deadlines["of"] for key in ("machine", "device", "op"))
-        and all(isinstance(run.get("workload"), str) for run in about["runs"])
+        and all(isinstance(run.get(key), str) for run in about["runs"] for key in ("run", "workload"))
+        and all(isinstance(pair, list) and len(pair) == 2 for pair in cuts)
+        and all(isinstance(at, int) for pair in cuts for at in pair)
     )
 
 

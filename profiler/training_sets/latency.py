@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from edgeprof.profiler.run import Run
-from edgeprof.profiler.training_sets.captured import Captured, Text, block_entry, read_captured, windows_of
+from edgeprof.profiler.training_sets.captured import Captured, Text, collector_entry, read_captured, windows_of
 from edgeprof.profiler.training_sets.features import (
     NEVER,
     OPERATIONS,
@@ -243,7 +243,7 @@ def _about(
     facts: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     used = {device.values[code]: classes[code] for code in np.unique(device.codes).tolist() if code >= 0}
-    kernel, capture = (run.manifest.get("host") or {}).get("kernel"), block_entry(run).get("mode")
+    kernel, capture = (run.manifest.get("host") or {}).get("kernel"), collector_entry(run, "block").get("mode")
     return {
         "run": run_id,
         "started": run.manifest["run"].get("started"),

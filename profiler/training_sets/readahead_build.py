@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from edgeprof import __version__
 from edgeprof.profiler.dataset import Entry, list_runs
 from edgeprof.profiler.errors import EdgeprofError, NoRuns
-from edgeprof.profiler.training_sets.about import refuse_foreign, replace
+from edgeprof.profiler.files import replacing
+from edgeprof.profiler.training_sets.about import refuse_foreign
 from edgeprof.profiler.training_sets.build import Built, Skipped
 from edgeprof.profiler.training_sets.errors import NothingToLearn, Unusable
 from edgeprof.profiler.training_sets.groups import split_by_workload
@@ -39,7 +40,8 @@ def build(folder: Path, target: Path, measure: Measure, window_seconds: float = 
     Raises:
         NoRuns: the folder holds none.
         NothingToLearn: no workload was run at two read-ahead sizes so that they can be compared.
-        EdgeprofError: the file cannot be written, or is there and no training set.
+        CannotWrite: the file cannot be written.
+        EdgeprofError: it is there and no training set.
     """
     refuse_foreign(target)
     entries = list_runs(folder)
@@ -56,11 +58,12 @@ def build(folder: Path, target: Path, measure: Measure, window_seconds: float = 
     ]
     if not any(item.rows for item in compared):
         skipped += [Skipped(item.about["run"], item.about["no_windows"]) for item in compared]
-        raise NothingToLearn(folder, [item.reason for item in skipped], "window of read-ahead", "--collect deep")
+        raise NothingToLearn(folder, [item.reason for item in skipped], "window of read-ahead", "deep")
     workloads = split_by_workload(item.about["workload"] for item in compared)
     about = _about(compared, choices, workloads, skipped, measure, window_seconds)
     table = _table(compared, choices, workloads, measure, about)
-    replace(target, lambda path: pq.write_table(table, path, compression="zstd"))
+    with replacing(target) as path:
+        pq.write_table(table, path, compression="zstd")
     return Built(target, table.num_rows, len(compared), tuple(skipped))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from edgeprof.collectors.tracefs.events import read_windows
 from edgeprof.profiler.run import Run, read_parquet
+from edgeprof.profiler.training_sets.captured import collector_entry
 from edgeprof.profiler.training_sets.errors import Unusable
 
 Int64 = npt.NDArray[np.int64]
@@ -75,7 +76,7 @@ def read_additions(run: Run, disk: str) -> Additions:
     if not run.has("page_cache"):
         raise Unusable("it has no table page_cache; capture with --collect deep")
     for name in ("page_cache", "block"):  # they share one trace, and one of them counts its losses
-        entry = _entry(run, name)
+        entry = collector_entry(run, name)
         if entry and entry.get("available") is not False and entry.get("lost") != 0:
             raise Unusable("records of its trace were lost, so what was read in between is not known")
     try:
@@ -100,7 +101,7 @@ def captured_spans(run: Run, begin: int | None, end: int | None, additions: Addi
         Unusable: it was captured in windows, and when they were is not known any more.
     """
     found = read_windows(run.path / "raw" / "tracefs")
-    if not found and _entry(run, "page_cache").get("mode") == "sampled":
+    if not found and collector_entry(run, "page_cache").get("mode") == "sampled":
         raise Unusable("its page cache was captured in windows of time, and raw/, which tells when, is gone")
     if len(additions.time_ns) == 0:
         return []
@@ -112,14 +113,15 @@ def captured_spans(run: Run, begin: int | None, end: int | None, additions: Addi
 
 def cut(additions: Additions, spans: Sequence[tuple[int, int]], length_ns: int) -> WindowSet:
     """Windows of one length within the spans; what is left over at the end of a span is in none."""
-    begins = np.array([at for start, stop in spans for at in range(start, stop - length_ns + 1, length_ns)], np.int64)
-    number = np.searchsorted(begins, additions.time_ns, side="right") - 1
-    since = additions.time_ns - np.append(begins, 0)[number]
-    rows = np.flatnonzero((number >= 0) & (since < length_ns))
-    devices, slot = np.unique(number[rows], return_inverse=True)
+    starts, stops = (np.array([*(span[end] for span in spans), 0], np.int64) for end in (0, 1))
+    span = np.searchsorted(starts[:-1], additions.time_ns, side="right") - 1
+    since = additions.time_ns - starts[span]
+    begins = additions.time_ns - since % length_ns
+    rows = np.flatnonzero((span >= 0) & (begins + length_ns <= stops[span]))
+    devices, slot = np.unique(begins[rows], return_inverse=True)
     pairs = np.stack([slot.reshape(-1), additions.file[rows]], axis=1)
     files, which = np.unique(pairs, axis=0, return_inverse=True)
-    begun = np.concatenate([begins[devices], begins[devices[files[:, 0]]]])
+    begun = np.concatenate([devices, devices[files[:, 0]]])
     return WindowSet(
         begun=begun,
         ended=begun + length_ns,
@@ -128,10 +130,6 @@ def cut(additions: Additions, spans: Sequence[tuple[int, int]], length_ns: int) 
         index=additions.index[rows],
         pages=additions.pages[rows],
     )
-
-
-def _entry(run: Run, collector: str) -> dict[str, Any]:
-    return next((item for item in run.manifest["collectors"] if item.get("name") == collector), {})
 
 
 def _number_of(run: Run, disk: str) -> int:

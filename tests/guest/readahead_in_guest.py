@@ -252,8 +252,9 @@ def under_load(seen: dict[str, object]) -> None:
     seen["before_removal"] = counters()
     Path("/sys/kernel/debug/kml_disk/remove").write_text("1")
     time.sleep(0.3)
-    seen["alive"] = [child for child in children if not os.waitpid(child, os.WNOHANG)[0]]
-    for child in seen["alive"]:  # type: ignore[attr-defined]
+    alive = [child for child in children if not os.waitpid(child, os.WNOHANG)[0]]
+    seen["alive"] = alive
+    for child in alive:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     seen["gone"] = device()["gone"]

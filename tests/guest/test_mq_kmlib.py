@@ -109,7 +109,7 @@ load class=sdcard gc_kib=0
 echo 500 >$queue/iosched/priority_ageing
 for class in 1 3; do
   job class-$class --prioclass=$class --offset=${{class}}0m --rw=randread --bs=4k --size=8m \\
-    --ioengine=libaio --iodepth=4 --time_based --runtime=3 &
+    --ioengine=libaio --iodepth=16 --time_based --runtime=3 &
   eval job$class=$!
 done
 wait $job1

@@ -333,7 +333,7 @@ def test_what_cannot_be_tuned_is_refused_in_a_sentence(
         (["/proc"], "which is no disk of this machine"),
         ([disk.name, f"/dev/{disk.name}"], f"{disk.name} is named twice"),
         ([disk.name, "--model", str(wrong)], "is no model of read-ahead: it takes size"),
-        ([disk.name, "--model", str(disk.file)], "is refused"),
+        ([disk.name, "--model", str(disk.file)], "is no model of read-ahead"),
     ):
         assert main(["tune", *words]) == 120
         said = capsys.readouterr().err

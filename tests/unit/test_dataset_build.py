@@ -149,7 +149,7 @@ class TestRefusals:
     def test_a_folder_that_is_not_there(self, edgeprof: Call, folder: Path, tmp_path: Path) -> None:
         said = edgeprof("dataset", "build", "latency", folder, "-o", tmp_path / "no" / "set")
         assert (said.code, said.err.count("\n")) == (120, 1)
-        assert "cannot write" in said.err
+        assert "cannot be written" in said.err
 
     @pytest.mark.parametrize("text", ["soon", "0", "-1ms", "1 year", "1e400"])
     def test_a_deadline_that_is_none(self, edgeprof: Call, folder: Path, tmp_path: Path, text: str) -> None:

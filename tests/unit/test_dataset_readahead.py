@@ -87,6 +87,11 @@ class TestWindows:
         assert found.begun[found.device == NO_DEVICE].tolist() == begins
         assert len(found.which) == 10 * len(begins)
 
+    def test_short_windows_of_a_long_run_take_no_more_room_than_what_is_in_them(self) -> None:
+        hours, one = np.array([0, 10 * 3600 * 10**9 + 7]), np.ones(2, int)
+        found = cut(Additions(hours, one, one, one), [(0, 1 << 60)], 1000)
+        assert found.begun.tolist() == [0, 10 * 3600 * 10**9] * 2
+
     def test_features_are_the_librarys(self, tmp_path: Path) -> None:
         rows = [row for row in additions(STREAM, 128) if row["time_ns"] - START_NS < 250e6]
         expected = Windows(1)

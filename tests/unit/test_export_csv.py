@@ -10,8 +10,8 @@ import pytest
 
 from edgeprof import open_run
 from edgeprof.dashboards.export import FORMATS, DamagedTable, UnknownFormat, export
-from edgeprof.dashboards.files import CannotWrite
 from edgeprof.profiler.errors import NotIngested
+from edgeprof.profiler.files import CannotWrite
 from tests.synthetic_run import TABLES, Shape, write_run
 
 SMALL = Shape(seconds=5, steps=20, requests=300)

@@ -12,8 +12,8 @@ import pytest
 from edgeprof import open_run
 from edgeprof.dashboards.export import export
 from edgeprof.dashboards.export.pyperf import NothingTimed, write_study
-from edgeprof.dashboards.files import CannotWrite
 from edgeprof.profiler.errors import NotIngested
+from edgeprof.profiler.files import CannotWrite
 from edgeprof.profiler.statistics.study import CellRun, Study
 from tests.synthetic_run import Shape, write_run
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
+import shutil
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +19,29 @@ import pytest
 
 from edgeprof.collectors.block.actions import make
 from edgeprof.collectors.block.requests import pair
-from edgeprof.kmodule.evaluation import cost, folder, goals, plot, readahead, record, script, table, trace
+from edgeprof.kmodule.evaluation import (
+    cost,
+    device,
+    folder,
+    goals,
+    guest,
+    plot,
+    readahead,
+    record,
+    script,
+    table,
+    trace,
+)
 from edgeprof.kmodule.evaluation.errors import NoSuchChoice, NotAnEvaluation
 from edgeprof.kmodule.evaluation.guest import Ran
 from edgeprof.kmodule.evaluation.plan import ABLATION, BASELINE, CONTENDERS, SCHEDULERS, Job, contender, plan
 from edgeprof.kmodule.evaluation.ratios import ratio, ratio_over, values_of
 from edgeprof.kmodule.evaluation.results import save_results
 from edgeprof.kmodule.evaluation.workloads import PACE, WORKLOADS
+from edgeprof.kmodule.model import Feature
+from edgeprof.kmodule.model_file import Node, tree_file
+from edgeprof.kmodule.training.errors import WrongModel
+from edgeprof.profiler.files import CannotWrite
 
 HOST = {"machine": "test disk", "kernel": "6.1", "device": "kml_disk", "number": "0:0"}
 
@@ -97,6 +117,28 @@ def test_the_scripts_are_sound_shell(catalogue: Any, tmp_path: Path) -> None:
         path.write_text(text)
         subprocess.run(["sh", "-n", path], check=True)
     assert all(each.name in script.guest_script(jobs) for each in jobs)
+
+
+def test_a_job_that_fails_in_a_guest_does_not_end_the_others(tmp_path: Path) -> None:
+    text = script.guest_script(plan(contenders=["none"], workloads=["light"], disks=["sdcard"], repeats=2).jobs())
+    jobs = text.removeprefix(script.GUEST).replace("/out/", f"{tmp_path}/out/")
+    (tmp_path / "bin").mkdir()
+    for name in ("sh", "mkdir"):  # the others, such as umount, fail
+        (tmp_path / "bin" / name).symlink_to(Path(shutil.which(name) or name))
+    subprocess.run(["sh", "-e", "-c", jobs], env={"PATH": str(tmp_path / "bin")}, capture_output=True)
+    assert len(list(tmp_path.glob("out/*/failed"))) == 4
+
+
+def test_a_model_that_a_contender_cannot_take_is_refused_before_a_guest_boots(tmp_path: Path) -> None:
+    path = tmp_path / "model.kml"
+    path.write_bytes(b"no model")
+    with pytest.raises(WrongModel, match="shorter than a header; `edgeprof kml train latency` makes one"):
+        guest._check_model(path, "mq-kmlib")
+    path.write_bytes(tree_file("other", [Feature("size")], [Node(-1, 0, 0)], np.array([[1.0]])))
+    with pytest.raises(WrongModel, match="its inputs are size; `edgeprof kml train readahead` makes one"):
+        guest._check_model(path, "kml-readahead")
+    names = {each.predictor for each in (*CONTENDERS, *ABLATION, *readahead.CATALOGUE.contenders)} - {""}
+    assert names == set(guest._PREDICTORS)
 
 
 def test_a_request_counts_from_when_its_own_task_submitted_it() -> None:
@@ -214,7 +256,11 @@ def test_work_goes_on_where_it_was_left_and_another_plan_is_refused(tmp_path: Pa
     folder.begin(target, {"plan": chosen.as_dict(), "host": HOST})
     done = target / "runs" / first.name
     done.mkdir(parents=True)
-    (done / record.JOB_FILE).write_text(json.dumps(record.facts(first)))
+    whole = json.dumps({**record.facts(first), "completion": {"total": 1.0}, "classes": {}})
+    (done / record.JOB_FILE).write_text(whole)
+    damaged = target / "runs" / others[0].name
+    damaged.mkdir()
+    (damaged / record.JOB_FILE).write_text(whole[:-3])
     for _ in range(2):  # what failed is tried again
         folder.evaluate(target, chosen, HOST, runner, lambda done, of, about: told.append((done, of, about["failed"])))
     assert asked == [others, others]
@@ -225,6 +271,39 @@ def test_work_goes_on_where_it_was_left_and_another_plan_is_refused(tmp_path: Pa
         folder.evaluate(tmp_path, chosen, HOST, runner, lambda *_: None)
     with pytest.raises(NotAnEvaluation, match="holds no evaluation"):
         folder.read_plan(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"name": "x", "failed": nu', '{"name": "x", "failed": null}', "\xff", "[" * 99999]
+)
+def test_a_damaged_file_is_a_job_that_was_not_done(tmp_path: Path, text: str) -> None:
+    jobs = [job(name, repeat, 0.01, 1.0) for name in (BASELINE, "kyber") for repeat in range(2)]
+    evaluation(tmp_path / "x", SCHEDULERS, jobs, contenders=["kyber"], workloads=["sizes"], disks=["sdcard"])
+    (tmp_path / "x" / "runs" / "sdcard.sizes.kyber.1" / record.JOB_FILE).write_text(text, "latin-1")
+    assert save_results(tmp_path / "x").done == 3
+    (tmp_path / "x" / folder.PLAN_FILE).write_text(text, "latin-1")
+    with pytest.raises(NotAnEvaluation, match="is damaged"):
+        save_results(tmp_path / "x")
+
+
+def test_a_job_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "left").mkdir()
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(CannotWrite, match="No space left"):
+        record.record(Job(contender("kyber"), WORKLOADS[0], "sdcard", 0), tmp_path / "left", tmp_path / "run", HOST)
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_job_on_a_real_disk_that_hangs_is_ended_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "_SECONDS_A_JOB", 0.3)
+    path = tmp_path / "printed"
+    with path.open("wb") as printed:
+        began = time.monotonic()
+        assert not device._succeeds(["sh", "-c", "echo begins; sleep 60; echo ends"], os.environ, printed)
+        assert time.monotonic() - began < 10
+        assert device._succeeds(["true"], os.environ, printed)
+        assert not device._succeeds(["false"], os.environ, printed)
+    assert path.read_text() == "begins\nit was not done in 0.3 seconds, and was ended\n"
 
 
 def evaluation(target: Path, catalogue: Any, jobs: list[dict[str, Any]], **chosen: Any) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks import kml_latency_runs
@@ -22,6 +25,8 @@ from edgeprof.kmodule.training import candidates, card, latency, latency_baselin
 from edgeprof.kmodule.training.cost import instructions
 from edgeprof.kmodule.training.errors import CardMismatch, NoCard, TooFewExamples, TooSmall, WrongModel
 from edgeprof.kmodule.training.latency_examples import LatencyExamples
+from edgeprof.profiler.training_sets.errors import NotATrainingSet
+from edgeprof.profiler.training_sets.schema import METADATA
 from tests.training_runs import ns, request, write_run
 
 WORKLOADS = ("cnn", "vit", "lstm", "mlp")
@@ -139,6 +144,45 @@ class TestTraining:
         first, again = (candidates.search("latency", examples, seed=3)[1] for _ in range(2))
         assert [item.model.save() for item in first] == [item.model.save() for item in again]
         assert [item.error for item in first] == [item.error for item in again]
+
+    def test_ctrl_c_ends_it(self) -> None:
+        pytest.importorskip("sklearn", reason="scikit-learn is missing: pip install 'edgeprof[kml]'")
+
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        inputs = np.random.default_rng(0).random((20_000, 4))
+        before = signal.signal(signal.SIGALRM, interrupt)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 2.0)
+            with pytest.raises(KeyboardInterrupt):
+                candidates._network("interrupted", list("abcd"), (16,))(inputs, inputs.sum(axis=1), 0)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    def test_a_place_that_cannot_be_written_to_is_told_first(
+        self, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert cli.main(["kml", "train", "latency", str(dataset), "-o", str(tmp_path / "no" / "model.kml")]) == 120
+        said = capsys.readouterr().err
+        assert "cannot be written" in said and said.count("\n") == 1
+
+    @pytest.mark.parametrize("part", ["splits", "runs", "deadlines"])
+    def test_a_set_that_does_not_say_how_it_was_made_is_refused(self, dataset: Path, tmp_path: Path, part: str) -> None:
+        table = pq.read_table(dataset)
+        about = json.loads(table.schema.metadata[METADATA])
+        del about[part]
+        pq.write_table(table.replace_schema_metadata({METADATA: json.dumps(about).encode()}), tmp_path / "set")
+        with pytest.raises(NotATrainingSet, match="is damaged"):
+            latency_examples.read(tmp_path / "set")
+
+    def test_a_request_without_a_latency_is_damage(self, dataset: Path, tmp_path: Path) -> None:
+        table = pq.read_table(dataset)
+        nothing = pa.nulls(table.num_rows, pa.float64())
+        pq.write_table(table.set_column(table.column_names.index("latency"), "latency", nothing), tmp_path / "set")
+        with pytest.raises(NotATrainingSet, match="columns are damaged"):
+            latency_examples.read(tmp_path / "set")
 
     @pytest.mark.usefixtures("fast")
     def test_a_budget_that_nothing_keeps_to_is_said(self, examples: LatencyExamples) -> None:

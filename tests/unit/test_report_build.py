@@ -17,8 +17,8 @@ import pytest
 
 from edgeprof import open_run
 from edgeprof.collectors import schema
-from edgeprof.dashboards.files import CannotWrite, replacing
 from edgeprof.dashboards.report import build_report
+from edgeprof.profiler.files import CannotWrite, replacing
 from edgeprof.profiler.run import Run
 from tests.synthetic_run import TABLES, Shape, manifest_of, write_run
 

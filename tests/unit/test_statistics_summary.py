@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeprof.dashboards.files import CannotWrite
 from edgeprof.dashboards.matrix_report import build
+from edgeprof.profiler.files import CannotWrite
 from edgeprof.profiler.statistics import words
 from edgeprof.profiler.statistics.study import CellRun, Study
 from edgeprof.profiler.statistics.summary import summary

@@ -44,6 +44,13 @@ enum kml_latency_operation { KML_LATENCY_OF_READ, KML_LATENCY_OF_WRITE, KML_LATE
 #define KML_LATENCY_SLICE_NS 6250000u        /* written bytes are added up in slices of the last 100 ms */
 #define KML_LATENCY_SLICES 16
 
+/* The last of something, newest first.  Logarithms are taken of them when features are asked for. */
+struct kml_latency_history {
+	uint64_t numbers[KML_LATENCY_HISTORY];
+	kml_fx features[KML_LATENCY_HISTORY];
+	uint32_t fresh; /* so many of the numbers are newer than the features */
+};
+
 struct kml_latency_state {
 	uint64_t begun;                           /* ns */
 	uint64_t last_end;                        /* sector; KML_LATENCY_NO_SECTOR: none yet */
@@ -52,8 +59,8 @@ struct kml_latency_state {
 	uint32_t written[KML_LATENCY_SLICES];     /* sectors, in the slice of that number modulo the slices */
 	uint64_t ahead;                           /* bytes that arrived less those that completed */
 	uint32_t queue;                           /* requests */
-	kml_fx queues[KML_LATENCY_HISTORY];       /* as features, newest first */
-	kml_fx latencies[2][KML_LATENCY_HISTORY]; /* of reads and of writes, likewise */
+	struct kml_latency_history queues;
+	struct kml_latency_history latencies[2]; /* ns, of reads and of writes */
 };
 
 struct kml_latency_arrival {
@@ -66,9 +73,8 @@ struct kml_latency_arrival {
 
 void kml_latency_begin(struct kml_latency_state *state, uint64_t now);
 
-/* The features of a request that arrives now; does not change the state. */
-void kml_latency_features(const struct kml_latency_state *state, const struct kml_latency_arrival *arrival,
-			  kml_fx *out);
+/* The features of a request that arrives now; the next one's are those that they would be without this call. */
+void kml_latency_features(struct kml_latency_state *state, const struct kml_latency_arrival *arrival, kml_fx *out);
 
 /* It has arrived: later ones see it.  Cheap: called for each request, also where no features are asked for. */
 void kml_latency_arrived(struct kml_latency_state *state, const struct kml_latency_arrival *arrival);

@@ -43,3 +43,18 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         os.close(descriptor)
         temporary.unlink(missing_ok=True)
+
+
+def check_place(path: Path) -> None:
+    """Raises CannotWrite where nothing can be written: to be told before work that takes long, not after it."""
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise CannotWrite(path, error) from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file, as `replacing` writes it.  Raises CannotWrite."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, "utf-8")
