@@ -37,6 +37,7 @@ struct kml_disk {
 
 struct kml_disk_command {
 	struct hrtimer timer;
+	int budget; /* negative: none that the block layer would have to give back */
 };
 
 static char *class = "ssd";
@@ -147,6 +148,23 @@ static void put_budget(struct request_queue *queue KML_BUDGET_TOKEN)
 	atomic_dec(&disk->in_flight);
 }
 
+#ifndef KML_HAS_BOOL_BUDGET
+/* Without these the block layer keeps the budgets of requests that were to go after one that was refused. */
+static void set_budget_token(struct request *request, int token)
+{
+	struct kml_disk_command *command = blk_mq_rq_to_pdu(request);
+
+	command->budget = token;
+}
+
+static int get_budget_token(struct request *request)
+{
+	const struct kml_disk_command *command = blk_mq_rq_to_pdu(request);
+
+	return command->budget;
+}
+#endif
+
 static bool is_removed(const struct kml_disk *disk)
 {
 	return test_bit(0, &disk->removed);
@@ -161,15 +179,20 @@ static bool fails(struct kml_disk *disk)
 	return true;
 }
 
+/* A command's room is free again; true: others may wait for it, who are not called by the block layer. */
+static bool leaves_room(struct kml_disk *disk)
+{
+	return atomic_dec_return(&disk->in_flight) + 1 >= (int)disk->model.parameters.depth;
+}
+
 static enum hrtimer_restart command_ends(struct hrtimer *timer)
 {
 	struct kml_disk_command *command = container_of(timer, struct kml_disk_command, timer);
 	struct request *request = blk_mq_rq_from_pdu(command);
 	struct kml_disk *disk = request->q->queuedata;
-	unsigned int depth = disk->model.parameters.depth;
 
 	/* Before the request ends: after it the queue may be gone. */
-	if (atomic_dec_return(&disk->in_flight) + 1 >= depth)
+	if (leaves_room(disk))
 		blk_mq_run_hw_queues(request->q, true);
 	blk_mq_end_request(request, fails(disk) ? BLK_STS_IOERR : BLK_STS_OK);
 	return HRTIMER_NORESTART;
@@ -184,9 +207,13 @@ static int init_command(struct blk_mq_tag_set *tags, struct request *request, un
 	return 0;
 }
 
-static blk_status_t refuse(struct kml_disk *disk, blk_status_t status)
+static blk_status_t refuse(struct kml_disk *disk, struct request *request, blk_status_t status)
 {
-	atomic_dec(&disk->in_flight);
+	struct kml_disk_command *command = blk_mq_rq_to_pdu(request);
+
+	command->budget = -1;
+	if (leaves_room(disk) && status != BLK_STS_RESOURCE) /* then the block layer tries again itself, later */
+		blk_mq_run_hw_queues(request->q, true);
 	return status;
 }
 
@@ -209,13 +236,13 @@ static blk_status_t queue_command(struct blk_mq_hw_ctx *context, const struct bl
 		operation = DISK_FLUSH;
 		break;
 	default:
-		return refuse(disk, BLK_STS_NOTSUPP);
+		return refuse(disk, request, BLK_STS_NOTSUPP);
 	}
 	if (fails(disk))
-		return refuse(disk, BLK_STS_IOERR);
+		return refuse(disk, request, BLK_STS_IOERR);
 	blk_mq_start_request(request);
 	if (operation != DISK_FLUSH && copy_data(disk, request))
-		return refuse(disk, BLK_STS_RESOURCE); /* tried again when there may be memory */
+		return refuse(disk, request, BLK_STS_RESOURCE); /* tried again when there may be memory */
 	spin_lock(&disk->lock);
 	end = disk_model_end(&disk->model, operation, blk_rq_pos(request) << SECTOR_SHIFT,
 			     operation == DISK_FLUSH ? 0 : blk_rq_bytes(request), now);
@@ -228,6 +255,10 @@ static const struct blk_mq_ops queue_operations = {
 	.queue_rq = queue_command,
 	.get_budget = get_budget,
 	.put_budget = put_budget,
+#ifndef KML_HAS_BOOL_BUDGET
+	.set_rq_budget_token = set_budget_token,
+	.get_rq_budget_token = get_budget_token,
+#endif
 	.init_request = init_command,
 };
 
