@@ -1,13 +1,13 @@
 """Make a page of evaluations: tables, figures, goals, and why some were missed.
 
     python benchmarks/make_results.py [--schedulers DIR] [--ablation DIR] [--readahead DIR] [--cost FILE] \\
-        [--switch FILE] [--notes docs/results-notes.md] -o docs/results.md
+        [--features FILE] [--switch FILE] [--notes docs/results-notes.md] -o docs/results.md
 
-The folders are those of `edgeprof kml bench`; the files are what `edgeprof kml bench cost --json` and
-`benchmarks/kml_switch.py` printed.  All figures are computed; only reasons are written by hand, in the notes: a section
-(``## KEY``) for each, where KEY is a goal's name, its name and where (``tail: sdcard, sizes``), or ``schedulers``,
-``ablation``, ``readahead``, ``cost``, ``switch`` for a paragraph before
-the tables.  A figure needs Chromium; without it the page has none.
+The folders are those of `edgeprof kml bench`; the files are what `edgeprof kml bench cost --json`,
+`benchmarks/kml_features.py` and `kml_switch.py` printed.  All figures are computed; only reasons are written by hand,
+in the notes: a section (``## KEY``) for each, where KEY is a goal's name, its name and where (``tail: sdcard, sizes``),
+or ``schedulers``, ``ablation``, ``readahead``, ``cost``, ``features``, ``switch`` for a paragraph before the tables.
+A figure needs Chromium; without it the page has none.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ from edgeprof.kmodule.evaluation.results import Results, save_results
 UNKNOWN = "not known"
 OURS = "mq-kmlib"
 WINDOW = "1340,980"
+PRINTED = {"features": "What each feature brings", "switch": "When the workload changes"}
 
 
 def main() -> None:
     """Write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("schedulers", "ablation", "readahead", "cost", "switch", "notes"):
+    for name in ("schedulers", "ablation", "readahead", "cost", "features", "switch", "notes"):
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
@@ -48,12 +49,9 @@ def main() -> None:
         parts += ["## Read-ahead", *read_ahead(options.readahead, notes)]
     if options.cost:
         parts += ["## Instructions a request", *cost(options.cost, notes)]
-    if options.switch:
-        parts += [
-            "## When the workload changes",
-            notes.get("switch", ""),
-            options.switch.read_text().strip(),
-        ]
+    for key, title in PRINTED.items():
+        if getattr(options, key):
+            parts += [f"## {title}", notes.get(key, ""), getattr(options, key).read_text().strip()]
     options.output.write_text("\n\n".join(filter(None, parts)) + "\n")
 
 
@@ -72,16 +70,22 @@ def schedulers(folder: Path, notes: dict[str, str], key: str, page: Path) -> Ite
         yield f"![Ratios to mq-deadline]({image.relative_to(page.parent)})"
     yield "Over all workloads, as ratios to mq-deadline (95 % interval):"
     yield markdown(table.overall(results))
-    ours = [name for name in results.goals if results.plan["contenders"][name]["scheduler"] == OURS]
-    for name in ours:
-        yield from told(name, results.goals[name], notes)
-    others = [f"{name} ({table.counted(judged)})" for name, judged in results.goals.items() if name not in ours]
-    if others:
-        yield f"The same goals of the kernel's own: {'; '.join(others)}."
+    if key == "schedulers":
+        yield from judged(results, notes)
     for disk, workload, mixed in results.cells:
         yield f"<details><summary>{disk}, {workload}{'' if mixed else ' (nothing to gain)'}</summary>"
         yield markdown(table.by_cell(results, disk, workload))
         yield "</details>"
+
+
+def judged(results: Results, notes: dict[str, str]) -> Iterator[str]:
+    """Goals: ours with reasons, the others' as numbers."""
+    ours = [name for name in results.goals if results.plan["contenders"][name]["scheduler"] == OURS]
+    for name in ours:
+        yield from told(name, results.goals[name], notes)
+    others = [f"{name} ({table.counted(goals)})" for name, goals in results.goals.items() if name not in ours]
+    if others:
+        yield f"The same goals of the kernel's own: {'; '.join(others)}."
 
 
 def read_ahead(folder: Path, notes: dict[str, str]) -> Iterator[str]:
@@ -113,15 +117,20 @@ def intro(folder: Path, notes: dict[str, str], key: str) -> Iterator[str]:
 
 
 def told(name: str, judged: Sequence[Goal], notes: dict[str, str]) -> Iterator[str]:
-    """A contender's goals, each missed or open one with its reason."""
+    """A contender's goals, and below them why each was missed or is open."""
     headings, rows = table.goals(judged)
     shown = [goal for goal in judged if goal.met is not True or goal.name == "gain"]
     reasons = [
         "" if goal.met else notes.get(f"{goal.name}: {goal.where}", notes.get(goal.name, UNKNOWN)) for goal in shown
     ]
+    distinct = list(dict.fromkeys(filter(None, reasons)))
+    numbers = {reason: str(number) for number, reason in enumerate(distinct, 1)}
     yield f"Goals of {name}: {table.counted(judged)}."
     if rows:
-        yield markdown(([*headings, "why"], [[*row, why] for row, why in zip(rows, reasons, strict=True)]))
+        told_why = [[*row, numbers.get(reason, "")] for row, reason in zip(rows, reasons, strict=True)]
+        yield markdown(([*headings, "why"], told_why))
+    if distinct:
+        yield "\n".join(f"{number}. {reason}" for reason, number in numbers.items())
 
 
 def markdown(content: table.Table) -> str:
