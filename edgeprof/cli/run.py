@@ -95,6 +95,12 @@ class RunCommand(click.Command):
 @workload_options
 @storage_options
 @isolation_options
+@click.option(
+    "--live/--no-live",
+    default=None,
+    help="Show on the terminal's last line what the run does; without a terminal, a line each ten seconds.  "
+    "[default: on a terminal]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.pass_context
@@ -102,7 +108,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     """Capture a built-in workload, or any command after --: what memory and I/O did while it ran."""
     experiment = experiment_of(ctx, options)
     say = (lambda line: None) if options["quiet"] else (lambda line: click.echo(f"edgeprof: {line}", err=True))
-    outcome = _perform(experiment, say)
+    outcome = _perform(experiment, say, options)
     code = outcome.code()
     try:
         _after(outcome, options, say)
@@ -205,11 +211,21 @@ def _factors(pairs: tuple[str, ...]) -> dict[str, str]:
     return factors
 
 
-def _perform(experiment: Experiment, say: Any) -> Outcome:
+def _perform(experiment: Experiment, say: Any, options: dict[str, Any]) -> Outcome:
     from edgeprof import __version__
+    from edgeprof.cli.live import chosen_display
     from edgeprof.profiler.experiment import perform
 
-    return perform(experiment, say, __version__)
+    display = chosen_display(options["live"], quiet=options["quiet"] or options["as_json"])
+    if options["live"]:
+        say(
+            f"`edgeprof dashboard {_shown(options['output'])}` shows it in the browser, too, at http://127.0.0.1:8050/live"
+        )
+    try:
+        return perform(experiment, say, __version__, display.show if display else None)
+    finally:
+        if display:
+            display.leave()
 
 
 def _after(outcome: Outcome, options: dict[str, Any], say: Any) -> None:

@@ -52,7 +52,7 @@ def build(data: RunData) -> Outcome:
         if not np.isfinite(inside).any():
             continue
         peak = float(np.nansum(inside, axis=0).max())
-        length = spent.get(name, max(0.0, data.wall_time - sum(spent.values())))
+        length = spent.get(name, max(0.0, data.window[1] - data.window[0] - sum(spent.values())))
         found.append(_Phase(name, length, np.nan_to_num(_mean(inside)), peak, int(mine.sum())))
     if not found:
         return Absent(KEY, TITLE, "no memory sample fell into a phase", "sample faster with --rate")
