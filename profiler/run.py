@@ -37,7 +37,7 @@ class Run:
     def guest(self) -> Run | None:
         """What the agent inside captured, where the workload ran in a virtual machine and its capture is ingested."""
         path = self.path / "guest"
-        return Run(path) if (path / "manifest.json").is_file() else None
+        return type(self)(path) if (path / "manifest.json").is_file() else None
 
     @property
     def inside(self) -> Run:

@@ -6,8 +6,6 @@ them.  So every figure of the report can be drawn of any part of a run, and zoom
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from edgeprof.dashboards.app.kept import Kept
 from edgeprof.dashboards.app.view import View
 from edgeprof.dashboards.report.data import Coded, RunData
 from edgeprof.dashboards.report.downsample import Floats
@@ -70,35 +69,19 @@ class Cut:
         )
 
 
-class Columns:
-    """Columns by key; those used longest ago are dropped beyond a number of bytes.  For several threads at once."""
-
-    def __init__(self, most_bytes: int = CACHE_BYTES) -> None:
-        self.most_bytes = most_bytes
-        self.bytes = 0
-        self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Hashable, make: Callable[[], T], size: Callable[[T], int] | None = None) -> T:
-        """What is kept under ``key``, made if it is not there; ``size`` tells its bytes."""
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return cast(T, self._kept[key][0])
-        value = make()  # without the lock: two that ask at once make it twice, and none waits for another's file
-        taken = (size or _bytes)(value)
-        with self._lock:
-            self.bytes += taken - self._kept.pop(key, (None, 0))[1]
-            self._kept[key] = value, taken
-            while self.bytes > self.most_bytes:
-                self.bytes -= self._kept.popitem(last=False)[1][1]
-        return value
-
-
 def _bytes(value: object) -> int:
     if isinstance(value, Coded):
         return value.codes.nbytes + sum(map(len, value.names))
-    return value.nbytes if isinstance(value, np.ndarray) else 64
+    if isinstance(value, tuple):
+        return sum(map(_bytes, value))
+    return value.nbytes if isinstance(value, np.ndarray) else 1024
+
+
+class Columns(Kept[Any]):
+    """Columns of runs, whole and cut, and what was worked out from them, up to a number of bytes."""
+
+    def __init__(self, most: int = CACHE_BYTES) -> None:
+        super().__init__(most, _bytes)
 
 
 COLUMNS = Columns()
@@ -153,7 +136,7 @@ class CutData(RunData):
             def read() -> tuple[pa.Schema | None, int]:
                 return super(CutData, self)._schema(table), self._rows[table]
 
-            found = self.columns.get(self._key(table, "schema of"), read, lambda _: 1 << 16)
+            found: tuple[pa.Schema | None, int] = self.columns.get(self._key(table, "schema of"), read)
             if found[0] is None:  # why is told anew
                 found = read()
             self._schemas[table], self._rows[table] = found
@@ -170,20 +153,19 @@ class CutData(RunData):
             values = whole if mask is None else whole[mask]
             return np.clip(values, *window) if clipped and window else values
 
-        return self.columns.get((*self._key(table, column), self.cut), cut)
+        return cast(Floats, self.columns.get((*self._key(table, column), self.cut), cut))
 
     def _text(self, table: str, column: str) -> Coded:
         whole = self._whole(table, column, super()._text, lambda found: len(found.codes))
         mask = self._mask(table)
         if mask is None:
             return whole
-        return self.columns.get(
-            (*self._key(table, column), self.cut), lambda: Coded(whole.codes[mask], whole.names)
-        )
+        chosen = self.columns.get((*self._key(table, column), self.cut), lambda: Coded(whole.codes[mask], whole.names))
+        return cast(Coded, chosen)
 
     def _whole(self, table: str, column: str, read: Callable[[str, str], T], length: Callable[[T], int]) -> T:
         self._schema(table)
-        kept = self.columns.get(self._key(table, column), lambda: read(table, column))
+        kept: T = self.columns.get(self._key(table, column), lambda: read(table, column))
         if length(kept) != self._rows[table]:  # it could not be read: say so again
             return read(table, column)
         return kept
@@ -204,7 +186,9 @@ class CutData(RunData):
         """Rows of a table in the cut; None for all."""
         if self.cut == Cut():
             return None
-        return self.columns.get((*self._key(table, ""), self.cut), lambda: self._cut_mask(table))
+        return cast(
+            Mask | None, self.columns.get((*self._key(table, "mask of"), self.cut), lambda: self._cut_mask(table))
+        )
 
     def _cut_mask(self, table: str) -> Mask | None:
         whole, masks = self.whole, []
@@ -242,7 +226,7 @@ def _in_window(data: RunData, table: str, window: tuple[float, float]) -> Mask |
     begin, end = window
     if table in _EVENTS:
         time = event_time(data, table)
-        return cast(Mask, (time >= begin) & (time < end))
+        return (time >= begin) & (time < end)
     if table in _INTERVALS:
         starts, ends = data.number(table, "start_ns"), data.number(table, "end_ns")
         overlap = np.minimum(ends, end) - np.maximum(starts, begin)

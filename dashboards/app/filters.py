@@ -66,6 +66,8 @@ def conditions(text: str, columns: Mapping[str, Column], numeric: Sequence[str])
             word = text[position:].split()[0]
             raise BadFilter(f"{word!r} is not understood; write NAME=VALUE, and quote a value that has spaces")
         name, operator, value = match.groups()
+        if not name and re.search("[<>=~]", value) and not value.startswith('"'):
+            raise BadFilter(f"{value!r} is not understood; write NAME=VALUE without spaces, as in wall_time>10")
         value = value[1:-1] if value.startswith('"') else value
         found.append(_compared(name, operator, value, columns, numeric) if name else _word(value))
         position = match.end()
@@ -75,8 +77,6 @@ def conditions(text: str, columns: Mapping[str, Column], numeric: Sequence[str])
 
 
 def _word(word: str) -> Condition:
-    if re.search("[<>=~]", word):
-        raise BadFilter(f"{word!r} is not understood; write NAME=VALUE without spaces, as in wall_time>10")
     parts = " or ".join(f"contains(lower({quoted(name)}), lower(?))" for name in ("id", "name", "command"))
     return Condition(f"({parts})", (word, word, word))
 

@@ -174,7 +174,7 @@ class RunIndex:
         try:
             return read_row(run, self.folder / run)
         except (OSError, EdgeprofError) as error:
-            return _unread(run, str(error), "damaged")
+            return _unread(run, str(error), "damaged", stamp(self.folder / run))
 
     def _add(self, rows: Sequence[Row]) -> None:
         for row in rows:
@@ -214,13 +214,12 @@ def _shown(run: str) -> str:
     return run if clean(run) == run else ascii(run)
 
 
-def _unread(run: str, problem: str = "", state: str = READING) -> Row:
+def _unread(run: str, problem: str = "", state: str = READING, made: str = "") -> Row:
     """The row of a run of which only the name is known."""
     match = _NAMED.fullmatch(run.rsplit("/", 1)[-1])
     started = "{}-{}-{}T{}:{}:{}Z".format(*match.groups()[:6]) if match else None
-    run = _shown(run)
-    values = {"id": run, "name": match[7] if match else run, "started": started, "state": state}
-    return Row({**values, "problem": problem or None, "stamp": ""}, {})
+    values = {"id": _shown(run), "name": clean(match[7] if match else run), "started": started, "state": state}
+    return Row({**values, "problem": problem or None, "stamp": made}, {})
 
 
 def discover(folder: Path) -> Found:

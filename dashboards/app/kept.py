@@ -12,11 +12,19 @@ T = TypeVar("T")
 
 
 class Kept(Generic[T]):
-    """Values by key, the last few of them; for several threads at once."""
+    """Values by key; those used longest ago are dropped.  For several threads at once.
 
-    def __init__(self, most: int) -> None:
+    Args:
+        most: how many are kept; or, with ``weigh``, how much they may weigh together.
+        weigh: the weight of a value, such as its bytes.
+    """
+
+    def __init__(self, most: int, weigh: Callable[[T], int] = lambda value: 1) -> None:
         self.most = most
+        self.weight = 0
+        self._weigh = weigh
         self._kept: OrderedDict[Hashable, Future[T]] = OrderedDict()
+        self._weights: dict[Hashable, int] = {}
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -26,16 +34,26 @@ class Kept(Generic[T]):
             mine = future is None
             if future is None:
                 future = self._kept[key] = Future()
-                while len(self._kept) > self.most:
-                    self._kept.popitem(last=False)
             else:
                 self._kept.move_to_end(key)
         if mine:
             try:
-                future.set_result(make())
+                value = make()
+                self._weighed(key, self._weigh(value))
+                future.set_result(value)
             except BaseException as error:
                 with self._lock:
-                    if self._kept.get(key) is future:
-                        del self._kept[key]
+                    self._drop(key)
                 future.set_exception(error)
         return future.result()
+
+    def _weighed(self, key: Hashable, weight: int) -> None:
+        with self._lock:
+            self._weights[key] = weight
+            self.weight += weight
+            while self.weight > self.most:
+                self._drop(next(other for other in self._kept if other in self._weights))  # others are still being made
+
+    def _drop(self, key: Hashable) -> None:
+        self._kept.pop(key, None)
+        self.weight -= self._weights.pop(key, 0)

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-KmlState = Callable[[], list[dict[str, Any]]]
-
 
 @dataclass(frozen=True)
 class Context:
@@ -32,13 +30,11 @@ class Context:
         folder: the folder served; nothing outside it is.
         index: what is known of its runs.
         loopback: whether only this machine can reach the application.
-        kml_state: reads the state of this machine's KMLib; None where it is not to be shown.
     """
 
     folder: Path
     index: RunIndex
     loopback: bool = True
-    kml_state: KmlState | None = None
 
     def path(self, run: str) -> Path:
         """The capture directory of a run's id (its path below the folder).
@@ -48,12 +44,12 @@ class Context:
         """
         root = self.folder.resolve()
         try:
-            path = (root / run).resolve() if run else root
+            path = (root / run).resolve()
+            if path != root and path.is_relative_to(root) and path.is_dir():
+                return path
         except (OSError, ValueError, RuntimeError):  # a NUL byte, a name too long, a loop of links
-            raise NoSuchRun(run, self.folder) from None
-        if path == root or not path.is_relative_to(root) or not path.is_dir():
-            raise NoSuchRun(run, self.folder)
-        return path
+            pass
+        raise NoSuchRun(run[:200], self.folder)
 
     def run(self, run: str) -> Run:
         """A run by its id.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dash import dcc, html
 
 from edgeprof.dashboards.report.figures.base import Absent, DataTable, Outcome, Picture
 from edgeprof.dashboards.report.text import clean
+from edgeprof.profiler.units import count
 
 if TYPE_CHECKING:
     from edgeprof.dashboards.app.page import Figure
@@ -55,22 +56,34 @@ def tiles(pairs: Iterable[tuple[str, str]]) -> Component:
 
 
 def table(
-    columns: Sequence[object], rows: Iterable[Sequence[Component]], label: str, numbers: Iterable[int] = ()
+    columns: Sequence[Component],
+    rows: Iterable[Sequence[Component]],
+    label: str,
+    numbers: Iterable[int] = (),
+    names: int = 0,
+    sorted_by: Mapping[int, str] | None = None,
 ) -> Component:
-    """A table; its first column names the row.
+    """A table.
 
     Args:
-        rows: text, or components such as `anchor`.
+        columns, rows: text, or components such as `anchor`.
         label: what it holds, for screen readers.
         numbers: the columns that are set flush right.
+        names: the column that names the row.
+        sorted_by: columns by which it is sorted: ``ascending`` or ``descending``.
     """
-    right = frozenset(numbers)
+    right, order = frozenset(numbers), sorted_by or {}
     classes = ["number" if i in right else None for i in range(len(columns))]
-    head = [html.Th(_cell(name), scope="col", className=classes[i]) for i, name in enumerate(columns)]
+    head = [
+        html.Th(
+            _cell(name), scope="col", className=classes[i], **({"aria-sort": order[i]} if i in order else {})
+        )
+        for i, name in enumerate(columns)
+    ]
     body = [
         html.Tr(
             [
-                html.Td(_cell(cell), className=classes[i]) if i else html.Th(_cell(cell), scope="row")
+                html.Th(_cell(cell), scope="row") if i == names else html.Td(_cell(cell), className=classes[i])
                 for i, cell in enumerate(row)
             ]
         )
@@ -81,7 +94,7 @@ def table(
         className="scroll",
         tabIndex=0,
         role="region",
-        **{"aria-label": clean(label)},
+        **{"aria-label": f"{clean(label)}, table"},
     )
 
 
@@ -120,6 +133,52 @@ def select(view: View, name: str, label: str, options: Sequence[tuple[str, str]]
     )
 
 
+def check(label: object, group: str, value: str, checked: bool = False, seen: bool = True) -> Component:
+    """A box that is ticked in the browser; `gather` collects the ticked ones of a group.
+
+    Args:
+        seen: whether the label is shown, or only told to screen readers.
+    """
+    told = {} if seen else {"aria-label": clean(label)}
+    return html.Button(
+        clean(label) if seen else "",
+        type="button",
+        role="checkbox",
+        className="check",
+        **{"aria-checked": "true" if checked else "false", "data-check": group, "data-value": value, **told},
+    )
+
+
+def gather(text: str, group: str, parameter: str, path: str = "", joined: bool = False) -> Component:
+    """A button that goes to a view with the values of the ticked boxes of ``group`` as its ``parameter``.
+
+    Args:
+        path: the view's page; empty for this one with its other parameters.
+        joined: whether the values become one, with commas, or the parameter is given several times.
+    """
+    about = {"data-gather": group, "data-parameter": parameter, "data-path": path, "data-joined": "1" if joined else ""}
+    return html.Button(text, type="button", **about)
+
+
+def pages(view: View, page: int, size: int, total: int, what: str) -> Component:
+    """Links to the pages of a long list, and where the reader is in it.
+
+    Args:
+        page: the one shown, from 1.
+        size: rows of a page.
+    """
+    last = max(1, -(-total // size))
+    begin, end = min((page - 1) * size + 1, total), min(page * size, total)
+    place = f"{count(begin)} to {count(end)} of {count(total)} {what}" if total > size else f"{count(total)} {what}"
+    links = [
+        anchor(text, view.having(page=str(to) if to > 1 else None).href, **{"aria-label": f"{text} page"})
+        for text, to in (("First", 1), ("Previous", page - 1), ("Next", page + 1), ("Last", last))
+        if 1 <= to <= last and to != page
+    ]
+    shown: list[Component] = [html.Span(place, role="status")]
+    return html.Nav([*shown, *links] if last > 1 else shown, className="pages", **{"aria-label": "Pages of the list"})
+
+
 def figure(item: Figure) -> Component:
     """The place of a figure: it is drawn for the view when the page stands, and again as the view's window moves."""
     part = {"key": item.key, "kind": "time" if item.time else "plain"}
@@ -136,7 +195,7 @@ def figure(item: Figure) -> Component:
                     className="plot",
                 ),
                 className="canvas",
-                role="img",
+                role="group",
                 **{"aria-labelledby": f"{item.key}-title {item.key}-label"},
             ),
             html.Div(html.P("Drawing…", className="drawing"), id={"type": "words", **part}),
@@ -146,7 +205,13 @@ def figure(item: Figure) -> Component:
     )
 
 
-_CONFIG = {"displaylogo": False, "doubleClick": "autosize", "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
+_CONFIG = {
+    "displaylogo": False,
+    "showSendToCloud": False,  # plotly offers to upload a figure to its makers
+    "doubleClick": "autosize",
+    "doubleClickDelay": 500,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "resetScale2d"],
+}
 
 
 def drawing(item: Figure, found: Outcome, view: View) -> dict[str, Any] | None:

@@ -9,24 +9,31 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from edgeprof.dashboards.app.view import View
+from edgeprof.dashboards.report.text import clean
 
 if TYPE_CHECKING:
     from flask import Flask, Response
+
+_log = logging.getLogger(__name__)
 
 TOKEN = "token"  # noqa: S105  (the parameter's name)
 MOST_BYTES = 1 << 20
 """Of a request's body: a callback's state is a few addresses."""
 
 _DASH = ("/_dash-layout", "/_dash-dependencies", "/_dash-component-suites/", "/_dash-update-component", "/assets/")
+_ANY = "/<path:path>"
+"""Dash's answer to any other path is the page's frame."""
 _SIGN_IN = """<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>edgeprof</title>
 <h1>This dashboard asks for its token</h1><p>Open the address that <code>edgeprof dashboard</code> printed: its token
-stands in it.</p></html>"""
+stands in it. If this browser has shown it before, <a href="">go on</a>.</p></html>"""
+"""The link is for who follows one from another site: the browser keeps the cookie back then, but not from here."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +75,25 @@ def protect(server: Flask, access: Access, pages: Collection[str], own: Sequence
         hashes: of the inline scripts that Dash's page needs (``Dash.csp_hashes``).
     """
     from flask import request
+    from werkzeug.exceptions import HTTPException
 
     server.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
+    server.url_map.merge_slashes = False  # a redirect to //name would leave this server
     checks: Sequence[Callable[[Access], Any]] = (_name, _method, _origin, _identity)
 
     @server.before_request
     def check() -> Any:
-        if request.path not in pages and not request.path.startswith((*_DASH, *own)):
+        if request.path not in pages and (request.endpoint == _ANY or not request.path.startswith((*_DASH, *own))):
             return _refusal(404, "there is no such page")
         return next((answer for answer in (check(access) for check in checks) if answer is not None), None)
+
+    @server.errorhandler(Exception)
+    def tell(error: Exception) -> Any:
+        if isinstance(error, HTTPException):
+            return _refusal(error.code or 500, (error.name or "error").lower())
+        _log.warning("a request was not answered (%s: %s)", type(error).__name__, clean(error)[:300])
+        _log.debug("the reason", exc_info=error)
+        return _refusal(400, "this request is not understood")
 
     policy = (
         f"default-src 'none'; script-src 'self' {' '.join(hashes)}; style-src 'self' 'unsafe-inline'; "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeprof.dashboards.app import parts, sheet, stored
 from edgeprof.dashboards.app.index import RunIndex
-from edgeprof.dashboards.app.page import Context, Figure, KmlState, Page
+from edgeprof.dashboards.app.page import Context, Figure, Page
 from edgeprof.dashboards.app.pages import PAGES
 from edgeprof.dashboards.app.security import Access, protect
 from edgeprof.dashboards.app.view import View
@@ -44,20 +44,18 @@ def make_app(
     access: Access | None = None,
     pages: Sequence[Page] = PAGES,
     keep: bool = True,
-    kml_state: KmlState | None = None,
 ) -> Dash:
     """The Dash application over a folder of runs, and begin to read the folder.
 
     Args:
         access: who may use it; a token means that other machines can reach it.
         keep: whether the index is kept in the user's cache folder for the next start.
-        kml_state: reads the state of this machine's KMLib.
     """
     from dash import Dash, dcc, html
 
     access = access or Access()
     index = RunIndex(folder, stored.place(folder) if keep else None)
-    context = Context(folder, index, access.token is None, kml_state)
+    context = Context(folder, index, access.token is None)
     app = Dash(
         __name__,
         title="edgeprof",
@@ -192,10 +190,6 @@ def _add_figures(app: Dash, context: Context, figures: dict[str, Figure]) -> Non
 def _add_files(app: Dash, context: Context, figures: dict[str, Figure]) -> None:
     from flask import Response, abort, request, send_file
 
-    from edgeprof.dashboards.export.openmetrics import Fleet
-
-    fleet = Fleet(lambda: [context.folder / run for run in context.index.runs()])
-
     @app.server.get("/shared/<name>")  # type: ignore[untyped-decorator]
     def shared(name: str) -> Response:
         if name not in _SHARED:
@@ -215,7 +209,9 @@ def _add_files(app: Dash, context: Context, figures: dict[str, Figure]) -> None:
 
     @app.server.get("/metrics")  # type: ignore[untyped-decorator]
     def metrics() -> Response:
-        kind, body = fleet.scrape(request.headers.get("Accept", ""))
+        from edgeprof.dashboards.export.openmetrics import scrape
+
+        kind, body = scrape(context.index.snapshot().table, request.headers.get("Accept", ""))
         return Response(body, content_type=kind)
 
 

@@ -71,7 +71,7 @@ class View:
     @property
     def href(self) -> str:
         """The view as an address of this application."""
-        search = urlencode(self.parameters, safe=",:~")
+        search = urlencode(self.parameters, safe=",:~/")
         return f"{self.path}?{search}" if search else self.path
 
 

@@ -16,7 +16,6 @@ from edgeprof.dashboards.report.build import DrawnSection, spec
 from edgeprof.dashboards.report.figures.base import Picture
 from edgeprof.dashboards.report.text import clean, script_json
 
-
 _HERE = Path(__file__).parent
 
 

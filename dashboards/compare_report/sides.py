@@ -65,6 +65,7 @@ class Sides:
 
     Attributes:
         window: what is looked at, seconds from time 0; None for all.
+        left_out: sides that were named and have nothing to compare: name and reason.
     """
 
     sides: Sequence[Side]
@@ -72,6 +73,7 @@ class Sides:
     align: Align = "start"
     tables: Tables = _tables
     window: Window | None = None
+    left_out: Sequence[tuple[str, str]] = ()
 
     @property
     def single(self) -> bool:

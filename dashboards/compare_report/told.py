@@ -50,15 +50,19 @@ def told(sides: Sides) -> Told:
     whole = [question for question in sides.compared.questions if question.cell is None]
     whole.sort(key=lambda question: _place(question.about.name))
     shown = [question for question in whole if _is_shown(question)]
+    listed = shown[1:] or ([question for question in whole if _is_change(question)] if sides.single else [])
     return Told(
         headline=_headline(sides, shown),
         sure=bool(shown),
-        evidence=[f"{_subject(sides, question)}: {words_of(question)}." for question in (shown[1:] or ())][:EVIDENCE],
+        evidence=[f"{_subject(sides, question)}: {words_of(question)}." for question in listed][:EVIDENCE],
         sureness=_sureness(sides, whole, found["method"]),
         left_out=[
-            (f"{clean(run)} of {clean(side.name)}", clean(reason))
-            for side in sides.sides
-            for run, reason in side.group.left_out
+            *((clean(name), clean(reason)) for name, reason in sides.left_out),
+            *(
+                (f"{clean(run)} of {clean(side.name)}", clean(reason))
+                for side in sides.sides
+                for run, reason in side.group.left_out
+            ),
         ],
         factors=_differing("Factor", found["factors"], sides),
         host=_differing("Fact", found["host"], sides),
@@ -75,10 +79,15 @@ def _is_shown(question: Question) -> bool:
     return question.found is not None and question.found.verdict in ("more", "less")
 
 
+def _is_change(question: Question) -> bool:
+    """Whether two single runs differ in a metric that people decide by."""
+    return question.found is not None and question.found.effect.value != 0 and question.about.name in MATTER
+
+
 def _headline(sides: Sides, shown: Sequence[Question]) -> str:
     if shown:
         first = shown[0]
-        return f"{_subject(sides, first)}: {words_of(first)}"
+        return f"{title(first.about.name)} of {clean(first.group)}: {words_of(first)}"
     if sides.single:
         return "One run each: what differs may be chance"
     return "No difference was shown"
@@ -109,7 +118,7 @@ def _differing(kind: str, rows: Sequence[Mapping[str, Any]], sides: Sides) -> Da
 
 def _fact(value: object) -> str:
     if value is None:
-        return "–"
+        return "-"
     if isinstance(value, list):
         more = f" and {len(value) - VALUES} more" if len(value) > VALUES else ""
         return ", ".join(_fact(item) for item in value[:VALUES]) + more

@@ -14,6 +14,7 @@ from edgeprof.dashboards.export.tables import make_folder, table_files
 from edgeprof.dashboards.files import replacing
 from edgeprof.profiler.run import Run, read_parquet
 
+
 def write(run: Run, path: Path, part: Part = WHOLE) -> Path:
     """Write ``<table>.arrow`` for each table, and metrics.arrow where metrics were made, into a folder.
 

@@ -2,7 +2,7 @@
 
 Each metric of docs/metrics.md is a gauge, ``edgeprof_<metric>_<unit>``.  A series is what is run where: `LABELS`.  Its
 value is that of its newest run, whose id stands in ``edgeprof_run_info``; so there are as many series as workloads and
-machines, however many runs there are.  A metric that could not be computed has no sample, and
+machines, however many runs there are, up to `MOST_SERIES`.  A metric that could not be computed has no sample, and
 ``edgeprof_run_metrics_missing`` counts those.
 
 Format: "OpenMetrics 1.0", https://prometheus.io/docs/specs/om/open_metrics_spec/
@@ -10,43 +10,64 @@ Format: "OpenMetrics 1.0", https://prometheus.io/docs/specs/om/open_metrics_spec
 
 from __future__ import annotations
 
-import math
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprof.dashboards.app.rows import read_row, table_of
 from edgeprof.dashboards.files import replacing
-from edgeprof.dashboards.report.text import clean
-from edgeprof.profiler.analysis.compare import flatten
 from edgeprof.profiler.analysis.registry import METRICS
-from edgeprof.profiler.dataset import Entry, entry_of, metrics_of, run_directories
+from edgeprof.profiler.dataset import metrics_of, run_directories
 from edgeprof.profiler.errors import EdgeprofError, NoRuns, NotIngested
 from edgeprof.profiler.run import Run
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import GaugeMetricFamily
 
-_FACTORS = {
-    "board": "board",
-    "model": "model",
-    "lifecycle": "lifecycle",
-    "framework": "framework.name",
-    "isolation": "isolation",
-    "unit": "unit.kind",
-    "precision": "unit.precision",
-    "format": "storage.format",
-    "device": "storage.device",
+MOST_SERIES = 500
+"""Of the newest runs; a scrape of so many takes a second or two, and Prometheus waits for ten."""
+
+Row = Mapping[str, Any]
+"""A run's values by the names of the index's columns (dashboards/app/rows.py)."""
+
+_LABELS: Mapping[str, Sequence[str]] = {
+    "name": ("matrix_cell", "name"),
+    "matrix": ("matrix_name",),
+    "host": ("host_hostname",),
+    "board": ("board", "host_board"),
+    "model": ("model",),
+    "lifecycle": ("lifecycle",),
+    "framework": ("framework_name",),
+    "isolation": ("isolation",),
+    "unit": ("unit_kind",),
+    "precision": ("unit_precision",),
+    "format": ("storage_format",),
+    "device": ("storage_device",),
 }
-LABELS = ("name", "matrix", "host", *_FACTORS)
-"""What tells series apart; a run of a matrix is named by its cell, so that the cell's repeats are one series."""
-INFO = ("run", "state", "bound_by", "kernel", "edgeprof")
-"""What else ``edgeprof_run_info`` says of the newest run."""
+"""Label -> columns; the first that has a value is taken."""
+_INFO: Mapping[str, Sequence[str]] = {
+    "run": ("id",),
+    "state": ("state",),
+    "bound_by": ("bound_by",),
+    "kernel": ("host_kernel",),
+}
+LABELS, INFO = tuple(_LABELS), tuple(_INFO)
+"""What tells series apart, and what else ``edgeprof_run_info`` says of the newest run.
+
+A run of a matrix is named by its cell, so that the cell's repeats are one series.
+"""
+_HEADS = {"started", "state", *(name for names in _LABELS.values() for name in names)}
+_NAMES = tuple(metric.name for metric in METRICS)
+_OF_MANIFEST = ("wall_time", "overhead_cpu_share")
+"""Metrics that a run's manifest tells, too."""
 
 _UNITS = {
     "s": "seconds",
@@ -59,105 +80,69 @@ _UNITS = {
     "count": "",
 }
 """Units of metrics, and the suffixes that Prometheus' naming rules ask for."""
-_LONGEST = 200
-"""Characters of a label's value."""
-READING = 5.0
-"""Seconds that one scrape reads runs that are new; a scrape is given 10 s as a rule, and the next one reads on."""
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """The figures of one run.
-
-    Attributes:
-        labels, info: values of `LABELS` and `INFO`.
-        at: end of its capture, seconds since the epoch; None where no clock was recorded.
-        values: of each metric of the registry, in its order; None where it could not be computed.
-    """
-
-    labels: tuple[str, ...]
-    info: tuple[str, ...]
-    at: float | None
-    exit_code: int | None
-    values: tuple[float | None, ...]
+def _texts(row: Row, columns: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    found = ((row.get(name) for name in names if row.get(name) is not None) for names in columns.values())
+    return tuple(str(next(values, "")) for values in found)
 
 
-def snapshot(entry: Entry) -> tuple[str, Snapshot | None]:
-    """The state of a run and its figures; no figures where there are none to read."""
-    if entry.run is None:
-        return entry.state, None
-    run = entry.run.inside
+def _number(row: Row, name: str) -> float | None:
+    value = row.get(name)
+    return value if isinstance(value, float) else None
+
+
+def _measured(row: Row) -> bool:
+    return any(_number(row, name) is not None for name in _NAMES if name not in _OF_MANIFEST)
+
+
+def _missing(row: Row) -> float:
+    return float(sum(_number(row, name) is None for name in _NAMES))
+
+
+def _ended(row: Row) -> float | None:
+    """Seconds since the epoch; None for a run that was interrupted."""
     try:
-        metrics = metrics_of(run)
-        return (entry.state, _snapshot(entry, run, metrics)) if metrics else ("not ingested", None)
-    except EdgeprofError:  # its metrics, or the guest's manifest
-        return "damaged", None
-
-
-def _snapshot(entry: Entry, run: Run, metrics: Mapping[str, Mapping[str, Any]]) -> Snapshot:
-    manifest = run.manifest
-    factors = flatten(manifest["factors"])
-    host, info = manifest.get("host") or {}, manifest["run"]
-    texts = {label: factors.get(name) for label, name in _FACTORS.items()}
-    texts["board"] = texts["board"] or host.get("board")
-    texts["host"] = host.get("hostname")
-    texts["matrix"] = factors.get("matrix.name")
-    texts["name"] = factors.get("matrix.cell") or info.get("name")
-    verdict = (manifest.get("verdict") or {}).get("bound_by")
-    about = (entry.id, entry.state, verdict, host.get("kernel"), manifest.get("edgeprof"))
-    ends = [clock["realtime_ns"] / 1e9 for clock in manifest.get("clocks") or ()]
-    values = ((metrics.get(metric.name) or {}).get("value") for metric in METRICS)
-    return Snapshot(
-        tuple(_label(texts[name]) for name in LABELS),
-        tuple(map(_label, about)),
-        max(ends, default=None),
-        info.get("exit_code"),
-        tuple(value if value is not None and math.isfinite(value) else None for value in values),
-    )
-
-
-def _label(value: object) -> str:
-    return "" if value is None else clean(value)[:_LONGEST]
-
-
-def newest(snapshots: Iterable[Snapshot]) -> list[Snapshot]:
-    """The newest snapshot of each series."""
-    found: dict[tuple[str, ...], Snapshot] = {}
-    for item in sorted(snapshots, key=_time):
-        found[item.labels] = item
-    return list(found.values())
-
-
-def _time(item: Snapshot) -> float:
-    return -math.inf if item.at is None else item.at
+        return datetime.fromisoformat(str(row.get("ended")).replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return None
 
 
 class Families:
-    """A collector for prometheus_client: snapshots, and how many runs there are by state.
+    """A collector for prometheus_client.
 
     Args:
+        rows: runs that have metrics.
+        states: how many runs there are, by state.
         history: give each sample the time at which its run ended.
+        left_out: how many series there are beside those of ``rows``.
     """
 
-    def __init__(self, snapshots: Sequence[Snapshot], states: Mapping[str, int], history: bool = False) -> None:
-        self._snapshots = sorted(snapshots, key=lambda item: (item.labels, _time(item)))
+    def __init__(
+        self, rows: Iterable[Row], states: Mapping[str, int], history: bool = False, left_out: int = 0
+    ) -> None:
+        series = ((_texts(row, _LABELS), _ended(row), row) for row in rows)
+        self._runs = sorted(series, key=lambda item: (item[0], item[1] or 0.0))
         self._states = states
         self._history = history
+        self._left_out = left_out
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """All metric families."""
-        if self._states:
-            yield self._runs()
-        yield self._family("run_info", "What the newest run is; 1.", "", lambda item: 1.0, INFO)
-        yield self._family("run_end_timestamp", "When the newest run ended.", "seconds", lambda item: item.at)
-        yield self._family("run_exit_code", "Exit code of the newest run.", "", lambda item: item.exit_code)
-        yield self._family(
-            "run_metrics_missing", "Metrics of the newest run that have no value.", "", lambda i: i.values.count(None)
-        )
-        for index, metric in enumerate(METRICS):
-            yield self._family(metric.name, metric.definition.replace("``", ""), _UNITS[metric.unit], partial(_value, index))
+        from prometheus_client.metrics_core import GaugeMetricFamily
 
-    def _runs(self) -> GaugeMetricFamily:
+        if self._states:
+            yield self._by_state()
+            yield GaugeMetricFamily("edgeprof_series_left_out", "Series beyond the newest.", value=self._left_out)
+        yield self._family("run_info", "What the newest run is; 1.", "", lambda row: 1.0, _INFO)
+        yield self._family("run_end_timestamp", "When the newest run ended.", "seconds", _ended)
+        yield self._family("run_exit_code", "Exit code of the newest run.", "", lambda row: _number(row, "exit_code"))
+        yield self._family("run_metrics_missing", "Metrics of the newest run that have no value.", "", _missing)
+        for metric in METRICS:
+            text = metric.definition.replace("``", "")
+            yield self._family(metric.name, text, _UNITS[metric.unit], partial(_number, name=metric.name))
+
+    def _by_state(self) -> GaugeMetricFamily:
         from prometheus_client.metrics_core import GaugeMetricFamily
 
         family = GaugeMetricFamily("edgeprof_runs", "Runs in the folder, by state.", labels=["state"])
@@ -170,22 +155,95 @@ class Families:
         name: str,
         text: str,
         unit: str,
-        value: Callable[[Snapshot], float | None],
-        more: Sequence[str] = (),
+        value: Callable[[Row], float | None],
+        more: Mapping[str, Sequence[str]] | None = None,
     ) -> GaugeMetricFamily:
         from prometheus_client.metrics_core import GaugeMetricFamily
 
-        family = GaugeMetricFamily(f"edgeprof_{name}", text, labels=(*LABELS, *more), unit=unit)
-        for item in self._snapshots:
-            found = value(item)
+        family = GaugeMetricFamily(f"edgeprof_{name}", text, labels=(*LABELS, *(more or ())), unit=unit)
+        for labels, ended, row in self._runs:
+            found = value(row)
             if found is not None:
-                labels = (*item.labels, *item.info) if more else item.labels
-                family.add_metric(labels, float(found), item.at if self._history else None)
+                family.add_metric((*labels, *_texts(row, more or {})), found, ended if self._history else None)
         return family
 
 
-def _value(index: int, item: Snapshot) -> float | None:
-    return item.values[index]
+def families(table: pa.Table) -> Families:
+    """What is exposed of an index's table: each series' newest run that has metrics, and the runs by state."""
+    heads = table.select([name for name in table.column_names if name in _HEADS]).to_pylist()
+    measured = _measured_rows(table)
+    newest: dict[tuple[str, ...], int] = {}
+    for row in sorted(measured.nonzero()[0].tolist(), key=lambda row: str(heads[row]["started"])):
+        labels = _texts(heads[row], _LABELS)
+        newest.pop(labels, None)  # so that the order stays that of the newest runs
+        newest[labels] = row
+    shown = table.take(np.array(list(newest.values())[-MOST_SERIES:], np.int64)).to_pylist()
+    states = Counter(_state(head["state"], known) for head, known in zip(heads, measured.tolist(), strict=True))
+    return Families(shown, states, left_out=len(newest) - len(shown))
+
+
+def _measured_rows(table: pa.Table) -> NDArray[np.bool_]:
+    """Which rows have a metric."""
+    known = np.zeros(len(table), np.bool_)
+    for name in set(_NAMES).difference(_OF_MANIFEST).intersection(table.column_names):
+        known |= table.column(name).is_valid().to_numpy()
+    return known
+
+
+def _state(state: str, measured: bool) -> str:
+    """The state of a run; one that was captured and has no metrics is told apart."""
+    return "without metrics" if not measured and state in ("finished", "interrupted") else state
+
+
+def scrape(table: pa.Table, accept: str = "") -> tuple[str, bytes]:
+    """The answer to a GET of ``/metrics``: its content type, as the request's ``Accept`` asks, and its body.
+
+    Args:
+        table: of the index of runs (`edgeprof.dashboards.app.index.Snapshot`).
+
+    Raises:
+        EdgeprofError: prometheus-client is not installed.
+    """
+    registry = _registry(families(table))
+    from prometheus_client.exposition import choose_encoder
+
+    encode, content_type = choose_encoder(accept)
+    return content_type, encode(registry)
+
+
+def write(run: Run, path: Path) -> Path:
+    """Write the figures of one run.
+
+    Raises:
+        NotIngested: the run has no metrics.
+        DamagedMetrics, CannotWrite
+        EdgeprofError: prometheus-client is not installed.
+    """
+    if not metrics_of(run.inside):
+        raise NotIngested(run.path)
+    return _write(Families([read_row(run.path.name, run.path).values], {}), path)
+
+
+def write_folder(folder: Path, path: Path, history: bool = False) -> Path:
+    """Write the figures of a folder of runs: those of each series' newest run.
+
+    Args:
+        history: instead, those of all runs, each at the time at which it ended, for
+            ``promtool tsdb create-blocks-from openmetrics``; runs that did not end are left out.
+
+    Raises:
+        NoRuns: no run of the folder has metrics.
+        CannotWrite
+        EdgeprofError: prometheus-client is not installed.
+    """
+    rows = [read_row(directory.name, directory) for directory in run_directories(folder)]
+    measured = [row.values for row in rows if _measured(row.values) and not (history and _ended(row.values) is None)]
+    if not measured:
+        raise NoRuns(folder)
+    if not history:
+        return _write(families(table_of(rows)), path)
+    once = {(_texts(row, _LABELS), _ended(row)): row for row in measured}  # a series has one point at a time
+    return _write(Families(once.values(), {}, history=True), path)
 
 
 def _registry(families: Families) -> CollectorRegistry:
@@ -198,115 +256,11 @@ def _registry(families: Families) -> CollectorRegistry:
     return registry
 
 
-class Fleet:
-    """The runs of a folder as they are scraped time and again: only what changed is read again.
-
-    Args:
-        paths: gives the capture directories there are, oldest first.
-    """
-
-    def __init__(
-        self,
-        paths: Callable[[], Sequence[Path]],
-        reading: float = READING,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._paths = paths
-        self._reading = reading
-        self._clock = clock
-        self._known: dict[Path, tuple[_Stamp, str, Snapshot | None]] = {}
-        self._lock = threading.Lock()
-
-    def families(self) -> Families:
-        """What is known now; new runs are read newest first, for a few seconds at most."""
-        with self._lock:
-            paths = self._paths()
-            until = self._clock() + self._reading
-            known, unread = {}, 0
-            for path in reversed(paths):
-                stamp = _stamp(path)
-                found = self._known.get(path)
-                if found is None or found[0] != stamp:
-                    if self._clock() >= until:
-                        unread += 1
-                        continue
-                    found = (stamp, *snapshot(entry_of(path)))
-                known[path] = found
-            self._known = known
-        states = Counter(state for _, state, _ in known.values())
-        if unread:
-            states["not read yet"] = unread
-        return Families(newest(item for _, _, item in known.values() if item), states)
-
-    def scrape(self, accept: str = "") -> tuple[str, bytes]:
-        """The answer to a GET of ``/metrics``: its content type, as the request's ``Accept`` asks, and its body.
-
-        Raises:
-            EdgeprofError: prometheus-client is not installed.
-        """
-        registry = _registry(self.families())
-        from prometheus_client.exposition import choose_encoder
-
-        encode, content_type = choose_encoder(accept)
-        return content_type, encode(registry)
-
-
-_Stamp = tuple[tuple[int, int] | None, ...]
-
-
-def _stamp(path: Path) -> _Stamp:
-    """Changes when what is known of a run does."""
-    return tuple(_state(path / part / name) for part in ("", "guest") for name in ("manifest.json", "metrics.parquet"))
-
-
-def _state(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size
-
-
-def write(run: Run, path: Path) -> Path:
-    """Write the figures of one run.
-
-    Raises:
-        NotIngested: the run has no metrics.
-        DamagedMetrics, CannotWrite
-        EdgeprofError: prometheus-client is not installed.
-    """
-    metrics = metrics_of(run.inside)
-    if not metrics:
-        raise NotIngested(run.path)
-    return _write(Families([_snapshot(entry_of(run.path), run.inside, metrics)], {}), path)
-
-
-def write_folder(folder: Path, path: Path, history: bool = False) -> Path:
-    """Write the figures of a folder of runs: those of each series' newest run.
-
-    Args:
-        history: instead, those of all runs, each at the time at which it ended, for
-            ``promtool tsdb create-blocks-from openmetrics``; runs without a clock are left out.
-
-    Raises:
-        NoRuns: no run of the folder has metrics.
-        CannotWrite
-        EdgeprofError: prometheus-client is not installed.
-    """
-    read = [snapshot(entry_of(directory)) for directory in run_directories(folder)]
-    found = [item for _, item in read if item is not None and (not history or item.at is not None)]
-    if not found:
-        raise NoRuns(folder)
-    if history:
-        once = {(item.labels, item.at): item for item in found}  # two points of a series cannot have one time
-        return _write(Families(list(once.values()), {}, history=True), path)
-    return _write(Families(newest(found), Counter(state for state, _ in read)), path)
-
-
 def _write(families: Families, path: Path) -> Path:
     registry = _registry(families)
-    from prometheus_client.openmetrics.exposition import generate_latest
+    from prometheus_client.openmetrics import exposition
 
+    write_text: Callable[[CollectorRegistry], bytes] = exposition.generate_latest
     with replacing(path) as temporary:
-        temporary.write_bytes(generate_latest(registry))
+        temporary.write_bytes(write_text(registry))
     return path

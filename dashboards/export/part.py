@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from edgeprof.profiler.analysis.data import Ints, RunData, equals, times
+from edgeprof.profiler.analysis.data import Ints, RunData
 from edgeprof.profiler.analysis.timeline import main_phases, merge, named
 from edgeprof.profiler.errors import EdgeprofError
 from edgeprof.profiler.run import Run

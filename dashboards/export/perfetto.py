@@ -3,8 +3,9 @@
 Format: "Trace Event Format", Google, 2016.  Phases are complete events ("X") of their process
 and thread, steps complete events of a track of their own, block requests nestable asynchronous
 events ("b", "e") with one process track a device, and memory, pressure, CPU and power are
-counters ("C").  Of a part of a run, slices that overlap it are there whole.  Times are CLOCK_MONOTONIC in microseconds with three decimals, so that traces of
-other tools from the same machine can be laid beside it; the clock triplets stand in ``otherData``.
+counters ("C").  Of a part of a run, slices that overlap it are there whole.  Times are
+CLOCK_MONOTONIC in microseconds with three decimals, so that traces of other tools from the same
+machine can be laid beside it; the clock triplets stand in ``otherData``.
 """
 
 from __future__ import annotations
@@ -171,7 +172,7 @@ def _requests(run: Run, spans: Spans) -> Iterator[str]:
             continue
         number += 1
         track = devices.setdefault(device or "?", DEVICE_TRACKS + len(devices))
-        common = f'"cat":"block","id":{number},"pid":{track},"tid":{track}'
+        common = f'"cat":"block","id2":{{"local":"{number}"}},"pid":{track},"tid":{track}'
         name = f'"name":{text(op or "request")}'
         yield (
             f'{{"ph":"b",{common},{name},"ts":{us(start)},"args":{{"bytes":{text(size)},"sector":{text(sector)},'

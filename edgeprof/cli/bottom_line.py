@@ -27,7 +27,8 @@ class BottomLine:
 
     def __init__(self, terminal: int) -> None:
         self._terminal = terminal
-        self._shown: int | None = None
+        self._shown = False
+        self._rows = 0
 
     def columns(self) -> int | None:
         """Columns that the line may take now; None where it may not be shown.
@@ -44,29 +45,33 @@ class BottomLine:
     def show(self, text: str) -> None:
         """Put ``text``, of `columns` at most, on the last row, which is reserved for it.
 
-        That is said anew each time: a resize, ``reset`` or another program may have changed the region.
+        That is said anew each time: a resize, ``reset`` or another program may have changed the region.  After a
+        resize the old row is left as it is: the terminal may have let text scroll into it already.
         """
         rows = os.get_terminal_size(self._terminal).lines
-        old = self._shown
-        gone = f"{_SAVE}\x1b[{old};1H{_PLAIN}\x1b[2K{_RESTORE}" if old is not None and old < rows else ""
-        self._shown = rows
+        self._shown, self._rows = True, rows
         self._write(
-            f"{_SAVE}{_WHOLE}{_RESTORE}{gone}{_DOWN_UP}"
+            f"{_SAVE}{_WHOLE}{_RESTORE}{_DOWN_UP}"
             f"{_SAVE}\x1b[1;{rows - 1}r\x1b[{rows};1H{_PLAIN}{text}{_PLAIN}{_TO_END}{_RESTORE}"
         )
 
+    @property
+    def moved(self) -> bool:
+        """Whether the last row is another one than when the line was put there."""
+        return self._shown and os.get_terminal_size(self._terminal).lines != self._rows
+
     def hide(self) -> None:
         """Give the row back, empty, with the cursor where it was."""
-        if self._shown is None:
+        if not self._shown:
             return
         rows = os.get_terminal_size(self._terminal).lines
-        self._shown = None
+        self._shown = False
         self._write(f"{_SAVE}{_WHOLE}\x1b[{rows};1H{_PLAIN}\x1b[2K{_RESTORE}")
 
     def yield_screen(self) -> None:
         """Give the row back to a program that uses the whole screen, as it is."""
-        if self._shown is not None:
-            self._shown = None
+        if self._shown:
+            self._shown = False
             self.reset()
 
     def reset(self) -> None:

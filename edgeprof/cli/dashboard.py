@@ -75,5 +75,5 @@ def _folder(named: Path | None) -> Path:
     if place.exists() and not place.is_dir():
         raise EdgeprofError(f"{place} is no folder; name a folder of runs")
     if named is not None and not place.exists():
-        raise EdgeprofError(f"there is no folder {place}; `edgeprof run --folder {place} -- COMMAND` makes one with a run")
+        raise EdgeprofError(f"there is no folder {place}; `edgeprof run -o {place} -- COMMAND` makes one with a run")
     return place

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from edgeprof.cli.options import RUN_HELP, folder_option, json_option, run_argument
 from edgeprof.cli.output import print_json
+from edgeprof.profiler.dataset import looks_like_a_run
 from edgeprof.profiler.matrix.folder import MatrixFolder, is_matrix
-
-if TYPE_CHECKING:
-    from edgeprof.dashboards.export import Part
 
 _DEFAULT_NAMES = {
     "perfetto": "perfetto.json.gz",
@@ -23,21 +20,16 @@ _DEFAULT_NAMES = {
 }
 """What is written below the run's folder where no other place is named."""
 
-FORMATS_HELP = """\b
-perfetto     one trace, opens in ui.perfetto.dev
-csv          a folder, one file a table
-arrow        a folder, one Arrow IPC file a table
-pyperf       step times and wall time; also of a matrix's folder
-openmetrics  metrics for Prometheus; also of a folder of runs"""
-
 
 @click.command(epilog=RUN_HELP)
 @run_argument
 @folder_option
 @click.option("--format", "format_name", required=True, metavar="FORMAT", help=f"One of {', '.join(_DEFAULT_NAMES)}.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File or folder to write.  [default: in the run]")
-@click.option("--from", "begin", type=float, metavar="SECONDS", help="Only what is later, since the run's start.")
-@click.option("--to", "end", type=float, metavar="SECONDS", help="Only what is earlier.")
+@click.option(
+    "--from", "begin", type=float, metavar="SECONDS", help="Only what comes after so many seconds of the run."
+)
+@click.option("--to", "end", type=float, metavar="SECONDS", help="Only what comes before so many seconds of it.")
 @click.option("--phase", metavar="NAME", help="Only what lies in a phase of the main process.")
 @click.option("--history", is_flag=True, help="openmetrics of a folder: every run, at the time at which it ended.")
 @json_option
@@ -52,11 +44,22 @@ def command(
     history: bool,
     as_json: bool,
 ) -> None:
-    from edgeprof.dashboards.export import Part, export
+    """Write a run in another tool's format.
+
+    \b
+    perfetto     one trace, opens in ui.perfetto.dev
+    csv          a folder, one file a table
+    arrow        a folder, one Arrow IPC file a table
+    pyperf       step times and wall time; also of a matrix's folder
+    openmetrics  metrics for Prometheus; also of a folder of runs
+    """
+    from edgeprof.dashboards.export import WHOLE_RUN, CannotCut, Part, export
     from edgeprof.profiler.dataset import find_run, runs_folder
 
     part = Part(begin, end, phase)
-    path = _export_folder(Path(run), format_name, output, part, history)
+    if part and format_name in WHOLE_RUN:
+        raise CannotCut(format_name)
+    path = _export_folder(Path(run), format_name, output, history)
     if path is None:
         if history:
             raise click.UsageError("--history is for openmetrics of a folder of runs")
@@ -68,12 +71,9 @@ def command(
         click.echo(path)
 
 
-command.help = f"Write a run in another tool's format:\n\n{FORMATS_HELP}"
-
-
-def _export_folder(folder: Path, format_name: str, output: Path | None, part: Part, history: bool) -> Path | None:
+def _export_folder(folder: Path, format_name: str, output: Path | None, history: bool) -> Path | None:
     """Export a folder of runs in a format that takes one; None where the folder is none, or the format takes none."""
-    if part or not folder.is_dir():
+    if not folder.is_dir() or looks_like_a_run(folder):
         return None
     if format_name == "pyperf" and is_matrix(folder) and not history:
         from edgeprof.dashboards.export.pyperf import write_study

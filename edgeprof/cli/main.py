@@ -101,6 +101,10 @@ def cli(ctx: click.Context, debug: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; errors are printed as one sentence."""
     args = list(sys.argv[1:] if arguments is None else arguments)
+    if not all((stream.encoding or "").lower() == "utf-8" for stream in (sys.stdout, sys.stderr)):
+        from edgeprof.cli.encoding import survive
+
+        survive()
     if "_EDGEPROF_COMPLETE" in os.environ:
         cli.main(args, prog_name="edgeprof")
     try:

@@ -236,7 +236,8 @@ def _after(outcome: Outcome, options: dict[str, Any], say: Any) -> None:
     if not options["ingest"]:
         say(f"captured in {_shown(path)}; read it with `edgeprof ingest {_shown(path)}`")
         return
-    from edgeprof.cli.output import make_console, print_json, print_summary, summary
+    from edgeprof.cli.charts import print_charts
+    from edgeprof.cli.output import make_console, print_closing, print_json, print_summary, summary
     from edgeprof.profiler.ingest import ingest
 
     say("reading what was captured ...")
@@ -249,8 +250,12 @@ def _after(outcome: Outcome, options: dict[str, Any], say: Any) -> None:
     if options["as_json"]:
         print_json(summary(run))
     elif not options["quiet"]:
-        print_summary(run.inside, make_console(stderr=True))
-    say(f"capture: {_shown(path)}")
+        console = make_console(stderr=True)
+        if console.is_terminal:
+            print_closing(run.inside, console, print_charts)
+        else:
+            print_summary(run.inside, console)
+    say(f"capture: {_shown(path)}; `edgeprof show {_shown(path)}` tells all of it")
     if report:
         say(f"report:  {_shown(report)}")
 

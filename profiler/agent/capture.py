@@ -36,8 +36,9 @@ _GRACE = 0.5
 """Seconds that processes get to end after the workload's first process, such as DataLoader's helpers."""
 _FILES = 8192
 """Files that edgeprof may have open: several for each process of the run."""
-BESIDE_AFTER = 3.0
-"""Seconds that a run lasts before what is to go on beside it begins: a short one shall not pay for it."""
+BESIDE_AFTER = 4.0
+"""Seconds that a run lasts before what is to go on beside it begins: its start takes about 20 ms of CPU time, which is
+too large a share of a shorter run."""
 _LOW_SPACE = 32 << 20
 """Free bytes below which sampling stops, so that the run itself does not meet a full disk because of edgeprof."""
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeprof.profiler.agent.manifest import FINAL, PARTIAL, SCHEMA_VERSION
-from edgeprof.profiler.live.accounts import CgroupAccount, Handler, PowerAccount, Pressure, ProcessAccount
+from edgeprof.profiler.live.accounts import CgroupAccount, Handler, Pressure, ProcessAccount
 from edgeprof.profiler.live.measures import MEASURES, RESOLUTION_NS, History, Rate
 from edgeprof.profiler.live.tails import FrameTail, StepTail
+
+if TYPE_CHECKING:
+    from edgeprof.profiler.live.power import PowerAccount
 
 MOST_RECORD_FILES = 256
 _MOST_SOURCES = 1 << 16
@@ -22,14 +25,12 @@ class Follower:
     Attributes:
         path: its capture directory.
         info: the manifest's ``run`` part; empty until there is one.
-        steps: how many have ended.
         ended: whether the final manifest is there.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.info: dict[str, Any] = {}
-        self.steps = 0
         self.ended = False
         self._raw = path / "raw"
         self._problem: str | None = None
@@ -47,10 +48,11 @@ class Follower:
         host = manifest.get("host")
         host = host if isinstance(host, dict) else {}
         page = host.get("page_bytes")
+        self._handlers.clear()  # they are those of the accounts before
         self._cgroup = CgroupAccount(self._seconds, host)
         self._processes = ProcessAccount(self._seconds, *([page] if isinstance(page, int) and page > 0 else []))
         self._machine = Pressure(self._seconds)
-        self._power = PowerAccount(self._seconds, self._raw)
+        self._power: PowerAccount | None = None
 
     def look(self) -> None:
         """Read what is new.  Never raises for what it finds there."""
@@ -82,6 +84,11 @@ class Follower:
         return sum(tail.behind for tail in self._tails.values())
 
     @property
+    def steps(self) -> int:
+        """How many have ended, in all of the run's processes."""
+        return sum(tail.count for tail in self._step_tails.values())
+
+    @property
     def problem(self) -> str | None:
         """Why there is less to tell than was captured; None: nothing is wrong."""
         damaged = [f"raw/{name}.frames: {tail.damage}" for name, tail in self._tails.items() if tail.damage]
@@ -98,7 +105,7 @@ class Follower:
             "io_pressure": self._pressure("io"),
             "memory_pressure": self._pressure("memory"),
             "step_time": self._step_time,
-            "power": self._power.power,
+            "power": self._power.power if self._power else History(),
         }
         return {item.name: found[item.name] for item in MEASURES if found[item.name].values}
 
@@ -122,11 +129,13 @@ class Follower:
                 content = json.loads((self.path / name).read_bytes())
             except (OSError, ValueError, RecursionError):
                 continue
-            if not isinstance(content, dict) or not isinstance(content.get("run"), dict):
+            if not isinstance(content, dict) or not isinstance(content.get("schema"), int):
                 continue
-            self.info = content["run"]
-            schema = content.get("schema")
-            if not isinstance(schema, int) or schema > SCHEMA_VERSION:
+            schema, info = content["schema"], content.get("run")
+            if not isinstance(info, dict) or not info:
+                continue
+            self.info = info
+            if schema > SCHEMA_VERSION:
                 self._problem = f"it is captured by a newer edgeprof (schema {schema}); upgrade this one to follow it"
             start = self.info.get("start_ns")
             self._start_ns = start if isinstance(start, int) else None
@@ -136,6 +145,8 @@ class Follower:
     def _take(self, name: str) -> None:
         tail = self._tails.get(name)
         if tail is None:
+            if (self._raw / name).parent.is_symlink():
+                return
             tail = self._tails[name] = FrameTail(self._raw / f"{name}.frames")
         for time_ns, source, payload in tail.frames():
             handler = self._handler(name, source)
@@ -159,6 +170,10 @@ class Follower:
         if collector == "cgroup":
             return self._cgroup.handlers.get(source)
         if collector == "power":
+            if self._power is None:
+                from edgeprof.profiler.live.power import PowerAccount  # few machines have sensors
+
+                self._power = PowerAccount(self._seconds, self._raw)
             return self._power.handler(source)
         if source.startswith("process/") and source.count("/") == 2:
             return self._processes.handler(source)
@@ -170,11 +185,10 @@ class Follower:
         for name in _record_files(self._raw / "phases"):
             if name not in self._step_tails:
                 self._step_tails[name] = StepTail(self._raw / "phases" / name)
-            for start, end in self._step_tails[name].steps():
-                self.steps += 1
-                self._step_sum += end - start
-                self._step_count += 1
-                if end >= self._step_due:
+            for end, length, one in self._step_tails[name].ends():
+                self._step_sum += length
+                self._step_count += one
+                if end >= self._step_due and self._step_count:
                     self._step_due = end + RESOLUTION_NS
                     self._step_time.add(self._seconds(end), self._step_sum / self._step_count / 1e9)
                     self._step_sum = self._step_count = 0

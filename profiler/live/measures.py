@@ -21,7 +21,7 @@ class Measure:
 
 
 MEASURES = (
-    Measure("cpu", "CPU", "CPUs"),
+    Measure("cpu", "CPU", "share"),
     Measure("memory", "memory", "bytes"),
     Measure("read", "read", "bytes/s"),
     Measure("write", "written", "bytes/s"),
@@ -30,7 +30,7 @@ MEASURES = (
     Measure("step_time", "step", "s"),
     Measure("power", "power", "W"),
 )
-"""CPUs: CPU time a second.  Pressure: share of time in which a task waited (PSI, some)."""
+"""CPU: CPU time a second, as a share of one processor.  Pressure: share of time in which a task waited (PSI, some)."""
 
 
 class History:

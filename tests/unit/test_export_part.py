@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
 from edgeprof import open_run
+from edgeprof.cli.main import cli
 from edgeprof.dashboards.export import CannotCut, EmptyPart, NoSuchPhase, Part, export
 from edgeprof.dashboards.export.part import Spans
 from tests.synthetic_run import START_NS, Shape, write_run
@@ -79,9 +81,7 @@ def test_tables_are_cut_as_the_trace_is(folder: Path, tmp_path: Path) -> None:
     run = open_run(folder)
     with (export(run, "csv", tmp_path / "csv", Part(1.0, 2.0)) / "cgroup.csv").open() as file:
         times = [int(row["time_ns"]) for row in csv.DictReader(file)]
-    assert times == [
-        row["time_ns"] for row in rows(folder, "cgroup") if 1e9 <= row["time_ns"] - START_NS <= 2e9
-    ]
+    assert times == [row["time_ns"] for row in rows(folder, "cgroup") if 1e9 <= row["time_ns"] - START_NS <= 2e9]
     path = export(run, "arrow", tmp_path / "arrow", Part(1.0, 2.0)) / "block_io.arrow"
     queued = pa.ipc.open_file(path).read_all()["queued_ns"].to_pylist()
     assert {str(value) for value in queued} == slices(folder, Part(1.0, 2.0), tmp_path / "t.json", "block")
@@ -137,3 +137,15 @@ def test_an_unknown_phase_names_those_there_are(folder: Path, tmp_path: Path) ->
 def test_figures_over_a_run_cannot_be_cut(folder: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(CannotCut, match="perfetto, csv, arrow"):
         export(open_run(folder), name, tmp_path / "out", Part(begin=1.0))
+
+
+def test_the_command_cuts(folder: Path, tmp_path: Path) -> None:
+    target = tmp_path / "t.json"
+    words = ["export", str(folder), "--format", "perfetto", "--from", "1", "--to", "2", "--phase", "load"]
+    done = CliRunner().invoke(cli, [*words, "-o", str(target)])
+    assert done.exit_code == 0, done.output
+    assert (
+        target.read_text() == export(open_run(folder), "perfetto", tmp_path / "b.json", Part(1, 2, "load")).read_text()
+    )
+    refused = CliRunner().invoke(cli, ["export", str(folder.parent), "--format", "openmetrics", "--phase", "load"])
+    assert isinstance(refused.exception, CannotCut)

@@ -37,7 +37,9 @@ def content(path: Path) -> Any:
 
 def problems(trace: Any) -> list[str]:
     """Where a trace breaks the format: its schema, and what a schema cannot say."""
-    validator = pytest.importorskip("jsonschema", reason="needs jsonschema: pip install jsonschema").Draft202012Validator
+    validator = pytest.importorskip(
+        "jsonschema", reason="needs jsonschema: pip install jsonschema"
+    ).Draft202012Validator
     schema = json.loads((ROOT / "tests/data/trace_event.schema.json").read_text())
     validator.check_schema(schema)
     found = [f"{error.json_path}: {error.message}" for error in validator(schema).iter_errors(trace)]
@@ -64,7 +66,7 @@ def unopened(events: list[dict[str, Any]]) -> Iterator[str]:
     """An asynchronous event must begin before it ends."""
     began: Counter[tuple[Any, ...]] = Counter()
     for event in events:
-        key = tuple(event.get(part) for part in ("cat", "id", "pid", "name"))
+        key = tuple(str(event.get(part)) for part in ("cat", "id2", "pid", "name"))
         if event["ph"] == "b":
             began[key] += 1
         elif event["ph"] == "e":
@@ -90,7 +92,7 @@ def test_a_hostile_run_follows_the_format(tmp_path: Path) -> None:
         {"ph": "X", "name": "load", "cat": "phase", "pid": 1, "tid": 1, "ts": 1.0, "dur": -1},
         {"ph": "C", "name": "memory", "pid": 1, "ts": 1, "args": {"anonymous": None}},
         {"ph": "b", "name": "read", "cat": "block", "pid": 1, "tid": 1, "ts": 1},
-        {"ph": "e", "name": "read", "cat": "block", "id": 1, "pid": 1, "tid": 1, "ts": 1},
+        {"ph": "e", "name": "read", "cat": "block", "id2": {"local": "1"}, "pid": 1, "tid": 1, "ts": 1},
         {"ph": "M", "name": "process_name", "pid": 1, "args": {"name": None}},
     ],
 )
@@ -161,6 +163,13 @@ def test_perfetto_names_processes_and_devices(ask: Answers) -> None:
     names = {row["pid"]: row["name"] for row in ask("select pid, name from process where name is not null")}
     assert names[MAIN_PID] == "main process"
     assert {f"block device {DEVICE}", "steps", "counters"} <= set(names.values())
+
+
+def test_requests_lie_on_the_track_of_their_device(ask: Answers) -> None:
+    assert ask(
+        "select distinct process.name from slice join process_track on process_track.id = slice.track_id"
+        " join process using (upid) where category = 'block'"
+    ) == [{"name": f"block device {DEVICE}"}]
 
 
 def test_the_part_in_the_device_lies_within_its_request(ask: Answers) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,7 +32,6 @@ MOST_FILES = 40
 """More files than these are put together by folder."""
 SHOWN, LINES = 15, 6
 UNNAMED = "files without a known name"
-_OFF = "the page cache's events are recorded in a deep capture only"
 _SINCE = "What was in the page cache before the capture began does not count as added."
 
 
@@ -56,7 +54,7 @@ class _Moved:
 
     added: Floats
     dropped: Floats
-    faults: Ints
+    faults: Floats
 
 
 def groups_of(data: CutData) -> Groups:
@@ -66,7 +64,7 @@ def groups_of(data: CutData) -> Groups:
     used = np.unique(paths.codes[of_run & (paths.codes >= 0)])
     names = [paths.names[code] for code in used]
     folders = len(names) > MOST_FILES
-    shown = [os.path.dirname(name) or name for name in names] if folders else names
+    shown = [name.rpartition("/")[0] or name for name in names] if folders else names
     distinct = list(dict.fromkeys(shown))
     number = {name: i for i, name in enumerate(distinct)}
     lookup = np.full(len(paths.names) + 1, -1, np.int64)  # the last place is that of no path
@@ -125,7 +123,7 @@ def files(data: CutData) -> Outcome:
 
 def over_time(data: CutData) -> Outcome:
     """What each group had come to hold since the capture began."""
-    gone = _absent(data, TIME_KEY, TIME_TITLE)
+    gone = _absent(data.whole, TIME_KEY, TIME_TITLE)
     if gone is not None:
         return gone
     since = CutData(data.run, replace(data.cut, window=None, phase="", process=None), data.columns)
@@ -148,11 +146,13 @@ def over_time(data: CutData) -> Outcome:
         key=TIME_KEY,
         title=TIME_TITLE,
         figure=_lines(data, [total, *series]),
-        caption=f"What the page cache holds of each {groups.what} that the run used, more (or less) than when the capture "
-        f"began.{f' {left} with less change are in the sum alone.' if left > 0 else ''}",
+        caption=f"What the page cache holds of each {groups.what} that the run used, more (or less) than when the "
+        f"capture began.{f' {left} with less change are in the sum alone.' if left > 0 else ''}",
         label=f"Lines of bytes in the page cache over time by {groups.what}.",
         limits=["A line below 0 has lost pages that were there before the capture began."],
-        table=DataTable(SUMMARY_COLUMNS, [[clean(row[0]), *row[1:]] for row in (item.summary() for item in (total, *series))]),
+        table=DataTable(
+            SUMMARY_COLUMNS, [[clean(row[0]), *row[1:]] for row in (item.summary() for item in (total, *series))]
+        ),
     )
 
 
@@ -160,8 +160,7 @@ def _absent(data: CutData, key: str, title: str) -> Absent | None:
     if data.has("page_cache"):
         return None
     found = absent(data, key, title, "page_cache")
-    remedy = found.remedy or "capture with --collect deep"
-    return Absent(key, title, found.reason or _OFF, remedy)
+    return Absent(key, title, found.reason, found.remedy or "capture with --collect deep")
 
 
 def _unit(data: CutData) -> str:
@@ -181,9 +180,9 @@ def _moved(data: CutData, groups: Groups) -> _Moved:
     which, pages, number = groups.of_event[mine], _signed_pages(data)[mine], len(groups.names)
     fault = data.text("page_cache", "event").is_("fault")[mine]
     return _Moved(
-        np.bincount(which, np.maximum(pages, 0), number),
-        np.bincount(which, np.maximum(-pages, 0), number),
-        np.bincount(which[fault], minlength=number),
+        np.bincount(which, np.maximum(pages, 0), number).astype(np.float64),
+        np.bincount(which, np.maximum(-pages, 0), number).astype(np.float64),
+        np.bincount(which, fault, number).astype(np.float64),
     )
 
 

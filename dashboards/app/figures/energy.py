@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeprof.collectors.power.rails import Amount, chosen_rails
 from edgeprof.dashboards.app.cut import CutData
 from edgeprof.dashboards.app.figures.steps import steps_of
 from edgeprof.dashboards.report.downsample import Floats
@@ -13,8 +14,8 @@ from edgeprof.dashboards.report.figures.base import Absent, DataTable, Outcome, 
 from edgeprof.dashboards.report.text import clean, label
 from edgeprof.dashboards.report.theme import BLUE, INK
 from edgeprof.profiler.analysis import data as analysis
-from edgeprof.profiler.analysis.energy import Rail, chosen_rails, rails
-from edgeprof.profiler.units import human
+from edgeprof.profiler.analysis.energy import rails
+from edgeprof.profiler.units import count, human
 
 KEY, TITLE = "energy", "Energy by rail"
 
@@ -33,7 +34,7 @@ def build(data: CutData) -> Outcome:
     caption = f"{human(total, 'J')} in the {covered:.4g} s shown, {human(total / covered, 'W')} on average, on {names}"
     caption += ", the most complete account that counts nothing twice; dark bars contain others."
     if samples:
-        caption += f" That is {human(total / samples, 'J')} for each of {samples:.4g} samples."
+        caption += f" That is {human(total / samples, 'J')} for each of {count(round(samples, 1))} samples."
     rows = [
         [
             clean(rail.name),
@@ -65,7 +66,7 @@ def _limits(data: CutData, samples: float | None) -> list[str]:
     return limits
 
 
-def _rails(data: CutData) -> list[Rail]:
+def _rails(data: CutData) -> list[Amount]:
     begin, end = (data.start_ns + round(edge * 1e9) for edge in data.window)
     manifest = {**data.manifest, "run": {**data.manifest["run"], "start_ns": begin, "end_ns": end}}
     return rails(analysis.RunData(manifest, lambda name: data.rows(name) if data.has(name) else None))
@@ -113,7 +114,7 @@ def _used(time: Floats, power: Floats, energy: Floats) -> tuple[Floats, Floats]:
     return time, np.r_[0.0, np.cumsum((values[1:] + values[:-1]) / 2 * np.diff(time))]
 
 
-def _figure(found: list[Rail]) -> Any:
+def _figure(found: list[Amount]) -> Any:
     import plotly.graph_objects as go
 
     shown = found[:16][::-1]
@@ -128,5 +129,7 @@ def _figure(found: list[Rail]) -> Any:
     )
     figure.update_xaxes(title="energy", rangemode="tozero", tickformat="~s", ticksuffix="J")
     figure.update_yaxes(type="category")
-    figure.update_layout(height=110 + 32 * len(shown), bargap=0.35, showlegend=False, margin={"l": 110, "r": 16, "t": 10, "b": 50})
+    figure.update_layout(
+        height=110 + 32 * len(shown), bargap=0.35, showlegend=False, margin={"l": 110, "r": 16, "t": 10, "b": 50}
+    )
     return figure

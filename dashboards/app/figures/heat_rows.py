@@ -42,7 +42,9 @@ def _alike(series: list[Series]) -> list[Series]:
 
 def throttling_row(data: RunData) -> Row | Absent:
     """State of each cooling device that slows a processor."""
-    found = [item for item in by_name(data, "thermal", "zone", "throttling", "steps") if not NOT_THROTTLING.search(item.name)]
+    found = [
+        item for item in by_name(data, "thermal", "zone", "throttling", "steps") if not NOT_THROTTLING.search(item.name)
+    ]
     if not found:
         reason, remedy = data.absence("thermal")
         if data.has("thermal"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from edgeprof.dashboards.report.theme import BLUE, CYCLE, GREEN, GREY, ORANGE, P
 PROCESSES = 6
 _BYTES_A_SECOND = {**BYTES, "rangemode": "tozero", "ticksuffix": "B/s"}
 _A_SECOND = {"rangemode": "tozero", "tickformat": "~s", "ticksuffix": "/s"}
+_NOTHING = {"range": [0, 1], "tickvals": [0]}
+"""An axis for what stayed at 0: plotly would number it in thousandths."""
 
 
 def page_bytes(data: RunData) -> int | None:
@@ -48,7 +51,8 @@ def processes_row(data: RunData) -> Row | Absent:
         title="Memory by process",
         draw=lambda axis, legend: [line(item, axis, legend) for item in series],
         axis={**BYTES, "rangemode": "tozero"},
-        caption="Resident set size of each process of the run." + (f" {left} smaller ones are left out." if left else ""),
+        caption="Resident set size of each process of the run."
+        + (f" {left} smaller ones are left out." if left else ""),
         limits=("A page that several processes share counts in each of them.",),
         series=series,
     )
@@ -157,15 +161,10 @@ def _pages(
                 series.append(Series(name, moments, rates, unit, colour, dash))
         series = [item for item in series if not item.empty()]
         if series:
-            kept = tuple(series)
-            return Row(
-                title=title,
-                draw=lambda axis, legend: [line(item, axis, legend) for item in kept],
-                axis=_BYTES_A_SECOND if size else _A_SECOND,
-                caption=f"{caption} Counted for {whose}.",
-                series=kept,
-                weight=0.8,
-            )
+            nothing = not any(np.nanmax(item.values) for item in series)
+            caption += f" Counted for {whose}." + (" There was none in the time shown." if nothing else "")
+            axis = _NOTHING if nothing else _BYTES_A_SECOND if size else _A_SECOND
+            return _lines(title, series, axis, caption)
     reason, remedy = data.absence("system")
     if data.has("system"):
         reason, remedy = "this kernel does not count it", ""
@@ -177,18 +176,23 @@ def pressure_row(data: RunData) -> Row | Absent:
     for table, whose in (("cgroup", "the run's control group"), ("system", "the whole machine")):
         series = [item for item in pressure(data, table) if item.name.startswith("memory")]
         if series:
-            shown = tuple(series)
-            return Row(
-                title="Memory pressure (PSI)",
-                draw=lambda axis, legend: [line(item, axis, legend) for item in shown],
-                axis={"tickformat": ".0%", "rangemode": "tozero"},
-                caption=f"Share of time in which at least one task (some) or all tasks (full) of {whose} waited for "
-                "memory.",
-                series=shown,
-                weight=0.7,
+            caption = (
+                f"Share of time in which at least one task (some) or all tasks (full) of {whose} waited for memory."
             )
+            return _lines("Memory pressure (PSI)", series, {"tickformat": ".0%", "rangemode": "tozero"}, caption)
     reason, remedy = data.absence("system")
     if data.has("system"):
         reason = "this kernel gives no pressure stall information"
         remedy = "use a kernel built with CONFIG_PSI, booted with psi=1"
     return Absent("memory-pressure", "Memory pressure (PSI)", reason, remedy)
+
+
+def _lines(title: str, series: Sequence[Series], axis: dict[str, Any], caption: str) -> Row:
+    return Row(
+        title=title,
+        draw=lambda name, legend: [line(item, name, legend) for item in series],
+        axis=axis,
+        caption=caption,
+        series=series,
+        weight=0.8,
+    )

@@ -7,6 +7,7 @@ a value is unknown.
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,8 +56,8 @@ def build(data: CutData) -> Outcome:
         title=TITLE,
         figure=_bars(names, [spent[name] for name in names], "time", SECONDS),
         caption="Time of the main thread in each phase, without the phases inside it; "
-        f"{human(outside / (end - begin), 'share')} of the time shown was outside all phases. The table adds what the run "
-        "read, wrote, computed and waited for in each.",
+        f"{human(outside / (end - begin), 'share')} of the time shown was outside all phases. The table adds what the "
+        "run read, wrote, computed and waited for in each.",
         label="Bars of the time in " + ", ".join(clean(name) for name in names) + ".",
         limits=[f"{len(spent) - MOST} shorter phases are left out."] if len(spent) > MOST else [],
         table=_table(data, phases, names),
@@ -64,8 +65,19 @@ def build(data: CutData) -> Outcome:
 
 
 def _table(data: CutData, phases: MainPhases, names: list[str]) -> DataTable:
-    counters = {"CPU time": _cpu(data), "Minor faults": _faults(data, "minflt"), "Major faults": _faults(data, "majflt")}
-    heads = ["Phase", "Time", "Times", "Read", "Written", *(name for name, item in counters.items() if item is not None)]
+    counters = {
+        "CPU time": _cpu(data),
+        "Minor faults": _faults(data, "minflt"),
+        "Major faults": _faults(data, "majflt"),
+    }
+    heads = [
+        "Phase",
+        "Time",
+        "Times",
+        "Read",
+        "Written",
+        *(name for name, item in counters.items() if item is not None),
+    ]
     spent = phases.time_by_name()
     rows = []
     for name in names:
@@ -125,23 +137,33 @@ def faults(data: CutData) -> Outcome:
     if phases is None:
         return absent(data, FAULTS_KEY, FAULTS_TITLE, "phases")
     major, minor = _faults(data, "majflt"), _faults(data, "minflt")
-    if major is None or minor is None:
+    if major is None:
         return absent(data, FAULTS_KEY, FAULTS_TITLE, "process")
-    values = {name: (grown_in(phases, name, major), grown_in(phases, name, minor)) for name in phases.time_by_name()}
-    rows = [[clean(name), _shown(a, "count"), _shown(b, "count")] for name, (a, b) in values.items()]
-    table = DataTable(("Phase", "Major faults", "Minor faults"), rows)
-    drawn = {name: both[0] for name, both in values.items() if both[0] is not None}
+    counters = {"Major faults": major} | ({} if minor is None else {"Minor faults": minor})
+    values = {name: [grown_in(phases, name, item) for item in counters.values()] for name in phases.time_by_name()}
+    rows = [[clean(name), *(_shown(value, "count") for value in found)] for name, found in values.items()]
+    table = DataTable(("Phase", *counters), rows)
+    drawn = {name: found[0] for name, found in values.items() if found[0] is not None}
     if not drawn:
         return Absent(
-            FAULTS_KEY, FAULTS_TITLE, "the phases are mostly shorter than the samples are apart", "sample faster with --rate"
+            FAULTS_KEY,
+            FAULTS_TITLE,
+            "the phases are mostly shorter than the samples are apart",
+            "sample faster with --rate",
         )
     return Picture(
         key=FAULTS_KEY,
         title=FAULTS_TITLE,
-        figure=_bars(list(drawn)[:MOST], list(drawn.values())[:MOST], "major faults", {"tickformat": "~s", "ticksuffix": ""}),
-        caption="Page faults that waited for storage while each phase was the innermost one; minor ones are in the table.",
+        figure=_bars(
+            list(drawn)[:MOST], list(drawn.values())[:MOST], "major faults", {"tickformat": "~s", "ticksuffix": ""}
+        ),
+        caption="Page faults that waited for storage while each phase was the innermost one; minor ones are in the "
+        "table.",
         label="Bars of major faults by phase.",
-        limits=["Counters are sampled and divided at the borders of phases by linear interpolation."],
+        limits=[
+            "Counters are sampled and divided at the borders of phases by linear interpolation.",
+            *_unknown(values, drawn),
+        ],
         table=table,
     )
 
@@ -155,28 +177,49 @@ def energy(data: CutData) -> Outcome:
         return absent(data, ENERGY_KEY, ENERGY_TITLE, "phases")
     found = cumulative(data)
     if found is None:
-        return Absent(ENERGY_KEY, ENERGY_TITLE, "no power rail was read at least twice in the part of the run that is chosen")
+        return Absent(
+            ENERGY_KEY, ENERGY_TITLE, "no power rail was read at least twice in the part of the run that is chosen"
+        )
     time, joules, names = found
     counter, spent = Counter(time, joules, "J"), phases.time_by_name()
     values = {name: grown_in(phases, name, counter) for name in spent}
     drawn = {name: value for name, value in values.items() if value is not None}
     if not drawn:
         return Absent(
-            ENERGY_KEY, ENERGY_TITLE, "the phases are mostly shorter than the samples are apart", "sample faster with --rate"
+            ENERGY_KEY,
+            ENERGY_TITLE,
+            "the phases are mostly shorter than the samples are apart",
+            "sample faster with --rate",
         )
     rows = [
-        [clean(name), _shown(value, "J"), human(None if value is None else value / spent[name], "W"), seconds(spent[name])]
+        [
+            clean(name),
+            _shown(value, "J"),
+            human(None if value is None else value / spent[name], "W"),
+            seconds(spent[name]),
+        ]
         for name, value in values.items()
     ]
     return Picture(
         key=ENERGY_KEY,
         title=ENERGY_TITLE,
-        figure=_bars(list(drawn)[:MOST], list(drawn.values())[:MOST], "energy", {"tickformat": "~s", "ticksuffix": "J"}),
+        figure=_bars(
+            list(drawn)[:MOST], list(drawn.values())[:MOST], "energy", {"tickformat": "~s", "ticksuffix": "J"}
+        ),
         caption=f"Energy while each phase was the innermost one, on {clean(names)}.",
         label="Bars of energy by phase.",
-        limits=["Power is sampled and divided at the borders of phases by linear interpolation."],
+        limits=[
+            "Power is sampled and divided at the borders of phases by linear interpolation.",
+            *_unknown(values, drawn),
+        ],
         table=DataTable(("Phase", "Energy", "Mean power", "Time"), rows),
     )
+
+
+def _unknown(names: Iterable[str], known: Container[str]) -> list[str]:
+    """A sentence on the phases that are not drawn."""
+    left = [clean(name) for name in names if name not in known]
+    return [f"Not known for {', '.join(left)}: they are mostly shorter than the samples are apart."] if left else []
 
 
 def _bars(names: list[str], values: list[float], title: str, axis: dict[str, str]) -> Any:
@@ -194,5 +237,7 @@ def _bars(names: list[str], values: list[float], title: str, axis: dict[str, str
     )
     figure.update_xaxes(title=title, rangemode="tozero", **axis)
     figure.update_yaxes(type="category")
-    figure.update_layout(height=110 + 30 * len(names), bargap=0.35, showlegend=False, margin={"l": 110, "r": 16, "t": 10, "b": 50})
+    figure.update_layout(
+        height=110 + 30 * len(names), bargap=0.35, showlegend=False, margin={"l": 110, "r": 16, "t": 10, "b": 50}
+    )
     return figure

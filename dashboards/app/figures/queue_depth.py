@@ -55,9 +55,9 @@ def build(data: CutData) -> Outcome:
         key=KEY,
         title=TITLE,
         figure=_figure(data, found, edges),
-        caption=f"Requests outstanding on a device, from being queued to completion, whoever asked for them: mean of each "
-        f"slice of {seconds(float(edges[1] - edges[0]))} (line) and greatest in it (area). The dotted line is the mean "
-        "number that the driver and the device were working on; the rest waited in the queue.",
+        caption=f"Requests outstanding on a device, from being queued to completion, whoever asked for them: mean of "
+        f"each slice of {seconds(float(edges[1] - edges[0]))} (line) and greatest in it (area). The dotted line is the "
+        "mean number that the driver and the device were working on; the rest waited in the queue.",
         label="Requests outstanding over time on " + ", ".join(clean(item.device) for item in found) + ".",
         limits=_limits(data),
         table=DataTable(
@@ -101,8 +101,8 @@ def _depth(device: str, begun: Floats, ended: Floats, issued: Floats, left: Floa
     inside = (which >= 0) & (which < SLICES)
     np.maximum.at(most, which[inside], after[inside])
     width = edges[1] - edges[0]
-    mean = np.diff(covered(begun, ends, edges)) / width
-    working = np.diff(covered(issued, left, edges)) / width
+    mean = np.maximum(np.diff(covered(begun, ends, edges)) / width, 0.0)  # sums of large numbers leave -1e-12
+    working = np.maximum(np.diff(covered(issued, left, edges)) / width, 0.0)
     return _Depth(device, mean, most, working, busy_time(begun, ended, edges[0], edges[-1]) / (edges[-1] - edges[0]))
 
 
@@ -120,7 +120,11 @@ def _figure(data: CutData, found: list[_Depth], edges: Floats) -> Any:
     for item, colour in zip(found, CYCLE, strict=False):
         name = label(item.device)
         lines: tuple[tuple[str, Floats, dict[str, Any]], ...] = (
-            (f"{name}, greatest", item.most, {"line": {"width": 0}, "fill": "tozeroy", "fillcolor": faint(colour, 0.25)}),
+            (
+                f"{name}, greatest",
+                item.most,
+                {"line": {"width": 0}, "fill": "tozeroy", "fillcolor": faint(colour, 0.25)},
+            ),
             (f"{name}, mean", item.mean, {"line": {"color": colour, "width": 1.6}}),
             (f"{name}, in the device", item.inside, {"line": {"color": colour, "width": 1.2, "dash": "dot"}}),
         )

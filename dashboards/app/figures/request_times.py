@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,8 @@ def build(data: CutData) -> Outcome:
     if not data.has("block_io"):
         return absent(data, KEY, TITLE, "block_io")
     time, took, size = event_time(data, "block_io"), latency(data), data.number("block_io", "bytes")
-    parts, limits = [], []
+    parts: list[_Part] = []
+    limits: list[str] = []
     for operation in ("read", "write"):
         chosen = of_run(data, operation)
         rows = np.flatnonzero(chosen.mask & np.isfinite(time) & (took > 0))
@@ -59,7 +61,9 @@ def build(data: CutData) -> Outcome:
         title=TITLE,
         figure=_figure(data, parts),
         caption=caption,
-        label="Latency over time of " + " and ".join(f"{count(len(part.time))} {part.operation}s" for part in parts) + ".",
+        label="Latency over time of "
+        + " and ".join(f"{count(len(part.time))} {part.operation}s" for part in parts)
+        + ".",
         limits=list(dict.fromkeys(limits)),
         table=_table(parts),
     )
@@ -80,8 +84,9 @@ def _figure(data: CutData, parts: list[_Part]) -> Any:
                     x=compact(at),
                     y=compact(values),
                     name=f"{part.operation}s, {name}",
-                    mode="lines",
+                    mode="lines+markers",  # a slice between empty ones is a point
                     line={"color": OPERATIONS[part.operation], "dash": dash, "width": width},
+                    marker={"size": 3},
                     hovertemplate="%{y:.3s}s",
                 )
             )
@@ -128,7 +133,7 @@ def slice_percentiles(time: Floats, values: Floats, window: tuple[float, float])
     bounds = np.searchsorted(time, edges)
     bounds[-1] = len(time)
     found = np.full((len(_LINES), SLICES), np.nan)
-    for i, (first, last) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for i, (first, last) in enumerate(pairwise(bounds)):
         if last > first:
             found[:, i] = np.percentile(values[first:last], [line[0] for line in _LINES])
     return (edges[:-1] + edges[1:]) / 2, list(found)

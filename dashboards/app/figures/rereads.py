@@ -44,10 +44,11 @@ def build(data: CutData) -> Outcome:
         key=KEY,
         title=TITLE,
         figure=_figure(data, time, fresh, total),
-        caption="Above, bytes that the run had read from devices so far, and how many of them were of different places: "
-        "the working set. The gap between the lines was read more than once. Below, what each slice of "
+        caption="Above, bytes that the run had read from devices so far, and how many of them were of different "
+        "places: the working set. The gap between the lines was read more than once. Below, what each slice of "
         f"{seconds((end - begin) / SLICES)} read for the first time in the run, and again: in the time shown, "
-        f"{human(again / read, 'share')} of {human(read, 'bytes')} were read before and had left the page cache.",
+        f"{human(again / read, 'share')} of {human(read, 'bytes')} were of places that the page cache no longer held, "
+        "or that were read past it.",
         label="Bytes read so far and bytes of different places; below, bytes read first and again over time.",
         limits=_limits(data, cell),
         table=DataTable(
@@ -78,12 +79,17 @@ def _history(data: CutData) -> tuple[Floats, Floats, Floats, int]:
     The window does not matter, so it is worked out once for a run and a device.
     """
     key = (str(data.run.path), data.stamp("block_io"), "rereads", data.cut.device)
-    return data.columns.get(key, lambda: _worked_out(data), lambda found: sum(item.nbytes for item in found[:3]))
+    found: tuple[Floats, Floats, Floats, int] = data.columns.get(key, lambda: _worked_out(data))
+    return found
 
 
 def _worked_out(data: CutData) -> tuple[Floats, Floats, Floats, int]:
     whole = data.whole
-    sector, size, time = whole.number("block_io", "sector"), whole.number("block_io", "bytes"), event_time(whole, "block_io")
+    sector, size, time = (
+        whole.number("block_io", "sector"),
+        whole.number("block_io", "bytes"),
+        event_time(whole, "block_io"),
+    )
     mine = of_run(whole, "read").mask & np.isfinite(sector) & (sector >= 0) & (size > 0) & np.isfinite(time)
     if data.cut.device:
         mine &= whole.text("block_io", "device").is_(data.cut.device)

@@ -62,7 +62,8 @@ def build(data: CutData) -> Outcome:
         title=TITLE,
         figure=_figure(data, steps, stall),
         caption=caption,
-        label="Step duration over time" + (", and the share of each step that waited for input." if stall is not None else "."),
+        label="Step duration over time"
+        + (", and the share of each step that waited for input." if stall is not None else "."),
         limits=limits_of(stall, len(steps.start)),
         table=summary(steps.length, stall, steps.samples),
     )
@@ -113,7 +114,7 @@ def _marks(steps: Steps, values: Floats, name: str, colour: str, hover: str) -> 
 
     few = len(values) <= MOST_BARS
     keep = np.arange(len(values)) if few else min_max_index(steps.start, values)
-    drill = np.stack([steps.number[keep], steps.start[keep], steps.end[keep]], axis=1)
+    drill = np.stack([steps.number[keep], steps.start[keep], steps.end[keep]], axis=1).tolist()  # read by run.js
     common: dict[str, Any] = {
         "x": compact(((steps.start + steps.end) / 2)[keep]),
         "y": compact(values[keep]),
@@ -123,5 +124,7 @@ def _marks(steps: Steps, values: Floats, name: str, colour: str, hover: str) -> 
     }
     if few:
         outline = {"color": colour, "width": 1}
-        return go.Bar(width=compact(steps.length[keep]), marker={"color": faint(colour, 0.55), "line": outline}, **common)
+        return go.Bar(
+            width=compact(steps.length[keep]), marker={"color": faint(colour, 0.55), "line": outline}, **common
+        )
     return go.Scatter(mode="lines+markers", line={"color": colour, "width": 1}, marker={"size": 4}, **common)

@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dash import html
 
-from edgeprof.dashboards.app import parts
+from edgeprof.dashboards.app import parts, run_parts
 from edgeprof.dashboards.app.cut import Cut, CutData
 from edgeprof.dashboards.app.index import Snapshot
 from edgeprof.dashboards.app.kept import Kept
 from edgeprof.dashboards.app.page import Context, Figure, Page
 from edgeprof.dashboards.app.view import View, link
-from edgeprof.dashboards.compare_report.figures import SECTIONS, Entry
+from edgeprof.dashboards.compare_report.figures import SECTIONS, Entry, Section
 from edgeprof.dashboards.compare_report.figures.differences import table
 from edgeprof.dashboards.compare_report.render import heading
 from edgeprof.dashboards.compare_report.sides import ALIGN, MOST_SIDES, Align, Sides, Window, compared, single
@@ -32,9 +32,14 @@ from edgeprof.profiler.errors import EdgeprofError
 from edgeprof.profiler.run import open_run
 from edgeprof.profiler.statistics.selection import Group, group_entries, group_of
 
+if TYPE_CHECKING:
+    from dash import Dash
+
 MOST_COMPARED = 500
 """Runs whose metrics and facts are read for one page."""
 FACTORS_OFFERED = 40
+OVER_TIME = "over-time"
+"""The section whose figure has a time axis."""
 
 _compared: Kept[Sides] = Kept(8)
 _drawn: Kept[Sides] = Kept(3)
@@ -55,7 +60,16 @@ def sides(context: Context, view: View) -> Sides:
     align: Align = "step" if view.get("align") == "step" else "start"
 
     def compare() -> Sides:
-        return compared([_group(context, name, items, folders) for name, items in key])
+        groups: list[Group] = []
+        left_out: list[tuple[str, str]] = []
+        for name, items in key:
+            try:
+                groups.append(_group(context, name, items, folders))
+            except EdgeprofError as error:
+                left_out.append((name, str(error)))
+        if len(groups) < 2 and left_out:
+            raise EdgeprofError("; ".join(reason for _, reason in left_out))
+        return replace(compared(groups), left_out=left_out)
 
     def draw() -> Sides:
         found = _compared.get((str(context.folder), key, made), compare)
@@ -136,8 +150,23 @@ def _figure(entry: Entry, time: bool) -> Figure:
 
 
 _SECTIONS = [
-    (section, [_figure(entry, time=section.key == "over-time") for entry in section.entries]) for section in SECTIONS
+    (section, [_figure(entry, time=section.key == OVER_TIME) for entry in section.entries]) for section in SECTIONS
 ]
+
+
+def register(app: Dash, context: Context) -> None:
+    """The bar that moves the window of time follows it, as the figures do."""
+    from dash import MATCH, Input, Output, State
+
+    @app.callback(  # type: ignore[untyped-decorator]
+        Output({"type": "sides-window", "key": MATCH}, "children"),
+        Input("view", "data"),
+        State({"type": "sides-window", "key": MATCH}, "id"),
+    )
+    def fill(address: str, place: dict[str, str]) -> Any:
+        view = View.parse(address)
+        whole = sides(context, view.having(t=None)).span
+        return run_parts.bar(view, view.window or whole, whole, "the whole time")
 
 
 def layout(context: Context, view: View) -> Any:
@@ -154,7 +183,7 @@ def layout(context: Context, view: View) -> Any:
         _choices(context, view, found),
         _summary(found, words),
         *(
-            parts.section(section.key, section.title, *(parts.figure(figure) for figure in figures))
+            parts.section(section.key, section.title, *_bar(section), *(parts.figure(figure) for figure in figures))
             for section, figures in _SECTIONS
         ),
         parts.section(
@@ -165,6 +194,10 @@ def layout(context: Context, view: View) -> Any:
         ),
         parts.section("sides", "Sides", _members(context, view, found)),
     ]
+
+
+def _bar(section: Section) -> list[Any]:
+    return [html.Div(id={"type": "sides-window", "key": section.key})] if section.key == OVER_TIME else []
 
 
 def _nothing() -> Any:
@@ -181,7 +214,7 @@ def _choices(context: Context, view: View, found: Sides | None = None) -> Any:
         own = "each run by itself" if view.all("run") else "choose a factor"
         children.append(parts.select(view, "by", "Group by", _factors(context, view), own))
     if found is not None:
-        names = [(name, name) for name, _ in sorted(_key(context, view.having(base=None)))]
+        names = [(name, name.rsplit("/", 1)[-1]) for name, _ in _key(context, view.having(base=None))[1:]]
         children.append(parts.select(view, "base", "Compare with", names, "the first"))
         ways = [(value, text) for value, text in ALIGN.items() if value != "start"]
         children.append(parts.select(view, "align", "Time 0 is", ways, ALIGN["start"]))
@@ -196,7 +229,7 @@ def _factors(context: Context, view: View) -> list[tuple[str, str]]:
     table = known.table.filter([not wanted or run in wanted for run in ids])
     found = []
     for name, column in known.columns.items():
-        if column.group not in ("factor", "host") and name != "name" or name not in table.column_names:
+        if (column.group not in ("factor", "host") and name != "name") or name not in table.column_names:
             continue
         values = table.column(name).unique().drop_null()
         if 2 <= len(values) <= MOST_SIDES:
@@ -207,7 +240,10 @@ def _factors(context: Context, view: View) -> list[tuple[str, str]]:
 def _summary(found: Sides, words: Told) -> Any:
     block: list[Any] = [html.P(words.headline, className="headline")]
     if words.evidence:
-        block += [html.H3("What else differs"), html.Ul([html.Li(sentence) for sentence in words.evidence])]
+        block += [
+            html.H3("What else differs" if words.sure else "What differs"),
+            html.Ul([html.Li(sentence) for sentence in words.evidence]),
+        ]
     block += [html.H3("How sure"), html.Ul([html.Li(sentence) for sentence in words.sureness])]
     children: list[Any] = [html.Div(block, className="verdict" if words.sure else "verdict open")]
     metrics = table(found)
@@ -216,6 +252,9 @@ def _summary(found: Sides, words: Told) -> Any:
         cells = parts.table(words.cells.columns, words.cells.rows, "Differences in single cells")
         note = html.P(words.cells.note, className="limit")
         children.append(parts.details("Differences in single cells", cells, note))
+    if words.left_out:
+        rows = parts.table(["What", "Why"], words.left_out, "Left out")
+        children += [html.H3("Left out"), rows]
     if words.unmatched:
         children.append(html.P(f"Cells without a partner: {'; '.join(words.unmatched)}.", className="limit"))
     return parts.section("summary", "Summary", *children)
@@ -236,11 +275,12 @@ def _members(context: Context, view: View, found: Sides) -> Any:
             run = process.path.resolve().relative_to(root).as_posix()
             rows.append([parts.anchor(process.id, link("/run", run=run)), "compared"])
         rows += [[run, f"left out: {reason}"] for run, reason in side.group.left_out]
-        summary = f"{side.name}: {len(side.group.processes)} runs"
+        count = len(side.group.processes)
+        summary = f"{side.name}: {count} run{'s' if count != 1 else ''}"
         if side.group.left_out:
             summary += f", {len(side.group.left_out)} left out"
         blocks.append(parts.details(summary, parts.table(["Run", ""], rows, f"Runs of {clean(side.name)}")))
     return html.Div(blocks)
 
 
-PAGE = Page("/compare", "Compare", layout, [figure for _, figures in _SECTIONS for figure in figures])
+PAGE = Page("/compare", "Compare", layout, [figure for _, figures in _SECTIONS for figure in figures], register)

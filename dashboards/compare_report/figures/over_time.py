@@ -76,10 +76,12 @@ class _Line:
 
 def build(sides: Sides) -> Outcome:
     """All rows that any run has data for."""
-    rows, missing = [], []
+    rows: list[Row] = []
+    missing: list[Absent] = []
     table: list[list[str]] = []
+    made: dict[tuple[RowBuilder, str], Row | Absent | None] = {}  # two measures may be of the same row
     for measure in _MEASURES:
-        outcome = _row(measure, sides, first=not rows)
+        outcome = _row(measure, sides, made, first=not rows)
         if isinstance(outcome, Absent):
             missing.append(outcome)
         elif outcome is not None:
@@ -122,14 +124,19 @@ def _limits(sides: Sides) -> list[str]:
     return [f"No step was recorded of {clean(', '.join(without))}: time 0 is the start there."] if without else []
 
 
-def _row(measure: _Measure, sides: Sides, first: bool) -> tuple[Row, list[tuple[str, _Line]]] | Absent | None:
+def _row(
+    measure: _Measure, sides: Sides, made: dict[tuple[RowBuilder, str], Row | Absent | None], first: bool
+) -> tuple[Row, list[tuple[str, _Line]]] | Absent | None:
     found: list[tuple[Side, list[_Line]]] = []
     found_row: Row | None = None
     why: Absent | None = None
     for side in sides.sides:
         lines = []
         for run in sides.drawn[side.name]:
-            outcome = measure.row(run.data)
+            key = measure.row, run.id
+            if key not in made:
+                made[key] = measure.row(run.data)
+            outcome = made[key]
             if isinstance(outcome, Absent):
                 why = why or Absent(outcome.key, measure.title, outcome.reason, outcome.remedy)
             elif outcome is not None:

@@ -17,7 +17,7 @@ from edgeprof.profiler.units import count, seconds
 
 POINTS = 160
 _SHOWN = (50.0, 90.0, 99.0, 99.9)
-_MARKS = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99)
+_MARKS = (50.0, 90.0, 99.0, 99.9, 99.99)
 
 Distributions = Sequence[tuple[str, str, str, Floats]]
 """Side, its colour, run, and the run's values, which are above 0."""
@@ -40,15 +40,14 @@ def figure(panels: Mapping[str, Distributions], axis: str) -> Any:
         for side, colour, run, values in runs:
             drawn.add_trace(_line(side, colour, run, values, side not in named), row=1, col=column)
             named.add(side)
-    marks = [mark for mark in _MARKS if mark == 0 or furthest >= 1 / (1 - mark / 100)]
+    marks = [mark for mark in _MARKS if furthest >= 1 / (1 - mark / 100)]
     drawn.update_xaxes(
         tickvals=[_place(mark / 100) for mark in marks],
-        ticktext=["least" if mark == 0 else f"p{mark:g}" for mark in marks],
+        ticktext=[f"p{mark:g}" for mark in marks],
         title="percentile",
     )
     ends = [float(end) for runs in panels.values() for *_, values in runs for end in (values.min(), values.max())]
-    decades = np.log10(max(ends) / min(ends))
-    drawn.update_yaxes(type="log", tickformat="~s", ticksuffix="s", dtick=1 if decades > 2.5 else "D2")
+    drawn.update_yaxes(type="log", **_marks(min(ends), max(ends)))
     drawn.update_yaxes(title=axis, col=1)
     drawn.update_annotations(font={"size": 13})
     drawn.update_layout(
@@ -59,6 +58,14 @@ def figure(panels: Mapping[str, Distributions], axis: str) -> Any:
         margin={"l": 70, "r": 16, "t": 34, "b": 44},
     )
     return drawn
+
+
+def _marks(least: float, most: float) -> dict[str, Any]:
+    """Marks of a logarithmic axis of seconds: 1, 2 and 5 of each decade where there are few decades, else 1."""
+    decades = range(int(np.floor(np.log10(least))), int(np.ceil(np.log10(most))) + 1)
+    digits = (1, 2, 5) if len(decades) <= 4 else (1,)
+    marks = [digit * 10.0**decade for decade in decades for digit in digits]
+    return {"tickvals": marks, "ticktext": [seconds(mark) for mark in marks]}
 
 
 def _place(share: float) -> float:

@@ -45,13 +45,11 @@ def build(sides: Sides) -> Outcome:
     shown, rest = named[:NAMED], named[NAMED:]
     colours = phase_colours(shown)
     sides_shown = list(means)[::-1]
-    parts = [
-        (label(name), [means[side].get(name, 0.0) for side in sides_shown], colours[name]) for name in shown
-    ]
+    parts = [(label(name), [means[side].get(name, 0.0) for side in sides_shown], colours[name]) for name in shown]
     if rest:
         parts.append((OTHERS, [sum(means[side].get(name, 0.0) for name in rest) for side in sides_shown], GREY))
     parts.append((OUTSIDE, [means[side].get(OUTSIDE, 0.0) for side in sides_shown], _NOTHING))
-    figure = bars_in_parts([label(side, 28) for side in sides_shown], parts, "seconds of the main thread", SECONDS, 150)
+    figure = bars_in_parts([label(side, 28) for side in sides_shown], parts, "seconds of the main thread", SECONDS, 180)
     limits = [f"No phase was recorded of {', '.join(clean(run.id) for run in without)}."] if without else []
     return Picture(
         key=KEY,

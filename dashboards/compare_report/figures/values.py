@@ -99,7 +99,9 @@ def _figure(metrics: Sequence[Known], sides: Sides) -> Any:
         axis = {"tickformat": ".0~%"} if share else {"tickformat": "~s", "ticksuffix": _SUFFIX.get(about.unit, "")}
         figure.update_yaxes(rangemode="tozero", nticks=4, **axis, **place)
     figure.update_annotations(font={"size": 12.5})
-    figure.update_xaxes(tickvals=[], range=[-0.6, len(sides.sides) - 0.4], showline=True, zeroline=False, fixedrange=True)
+    figure.update_xaxes(
+        tickvals=[], range=[-0.6, len(sides.sides) - 0.4], showline=True, zeroline=False, fixedrange=True
+    )
     figure.update_layout(
         height=height,
         margin={"l": 56, "r": 16, "t": 56, "b": 16},

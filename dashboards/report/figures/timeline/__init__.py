@@ -92,6 +92,7 @@ def rows_figure(rows: Sequence[Row], window: tuple[float, float]) -> go.Figure:
         hovermode="x unified",
         hoversubplots="axis",
         dragmode="zoom",
+        showlegend=True,  # of a row with one line, too
         margin={"l": 70, "r": 16, "t": 0, "b": FOOT},
     )
     return figure
