@@ -230,7 +230,7 @@ def _in_window(data: RunData, table: str, window: tuple[float, float]) -> Mask |
     if table in _INTERVALS:
         starts, ends = data.number(table, "start_ns"), data.number(table, "end_ns")
         overlap = np.minimum(ends, end) - np.maximum(starts, begin)
-        return cast(Mask, (overlap >= 0) & (overlap > _SLIVER * np.minimum(ends - starts, end - begin)))
+        return (overlap >= 0) & (overlap > _SLIVER * np.minimum(ends - starts, end - begin))
     if "time_ns" not in data.names(table):
         return None
     time = data.number(table, "time_ns")

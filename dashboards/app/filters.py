@@ -81,9 +81,7 @@ def _word(word: str) -> Condition:
     return Condition(f"({parts})", (word, word, word))
 
 
-def _compared(
-    name: str, operator: str, value: str, columns: Mapping[str, Column], numeric: Sequence[str]
-) -> Condition:
+def _compared(name: str, operator: str, value: str, columns: Mapping[str, Column], numeric: Sequence[str]) -> Condition:
     name = name.replace(".", "_")
     if name not in columns:
         near = difflib.get_close_matches(name, columns, n=1)

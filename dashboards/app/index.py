@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprof.dashboards.app import stored
-from edgeprof.dashboards.app.rows import IDENTITY, READING, Column, Row, joined, read_row, stamp, table_of
+from edgeprof.dashboards.app.rows import IDENTITY, READING, Column, Row, joined, read_row, stamp, table_of, texts
 from edgeprof.dashboards.report.text import clean
 from edgeprof.profiler.dataset import Entry, entry_of, looks_like_a_run
 from edgeprof.profiler.errors import EdgeprofError
@@ -28,6 +28,9 @@ FIRST, BATCH = 50, 200
 """Runs that are read before the rest is shown, and between two showings: a page of runs is there at once."""
 REST_SECONDS, REST_SHARE = 3.0, 20
 """Between two looks at the folder: at least so long, and so many times what the last look took."""
+
+FIRST_LOOK = 30.0
+"""Seconds that a page waits for the folder's listing at most: before it, nothing can be said."""
 
 _NAMED = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z-(.+)-[0-9a-f]{4,}")
 """A capture directory as `edgeprof run` names it."""
@@ -88,6 +91,7 @@ class RunIndex:
     _news: threading.Condition = field(init=False, default_factory=threading.Condition)
     _passes: int = field(init=False, default=0)
     _due: float = field(init=False, default=0.0)
+    _looked: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         kept = stored.load(self.cache, self.folder) if self.cache else None
@@ -95,6 +99,7 @@ class RunIndex:
         for name in IDENTITY:
             self._columns.setdefault(name, Column("run"))
         self._snapshot = Snapshot(self._known, dict(self._columns))
+        self._looked = bool(self._known.num_rows)  # what was kept is shown at once
 
     def start(self) -> None:
         """Begin to look at the folder, in a thread that ends with the process."""
@@ -111,6 +116,8 @@ class RunIndex:
             if time.monotonic() >= self._due:
                 before = self._passes
                 self._asked.set()
+                if patience:
+                    self._news.wait_for(lambda: self._looked, FIRST_LOOK)
                 self._news.wait_for(lambda: self._passes > before or self._snapshot.begun, patience)
             return self._snapshot
 
@@ -132,7 +139,9 @@ class RunIndex:
         try:
             found = discover(self.folder)
         except OSError as error:
-            self._publish(Found(), table_of([]), f"{clean(self.folder)} cannot be listed ({error.strerror}); name another folder")
+            self._publish(
+                Found(), table_of([]), f"{clean(self.folder)} cannot be listed ({error.strerror}); name another folder"
+            )
             return
         stamps = dict(zip(*(self._known.column(name).to_pylist() for name in ("id", "stamp")), strict=True))
         gone = set(stamps).difference(map(_shown, found.runs))
@@ -186,12 +195,11 @@ class RunIndex:
         self._known = joined([self._known, new])
 
     def _drop(self, runs: set[str]) -> None:
-        import pyarrow as pa
         import pyarrow.compute as pc
 
         if not runs:
             return
-        old = pc.is_in(self._known.column("id"), pa.array(sorted(runs), pa.string()))
+        old = pc.is_in(self._known.column("id"), texts(sorted(runs)))
         if pc.any(old).as_py():
             self._known = self._known.filter(pc.invert(old))
 
@@ -200,6 +208,7 @@ class RunIndex:
         columns = {name: self._columns[name] for name in table.column_names if name in self._columns}
         with self._news:
             self._snapshot = Snapshot(table, columns, waiting.num_rows, found.matrices, problem)
+            self._looked = True
             self._news.notify_all()
 
 
@@ -246,7 +255,9 @@ def discover(folder: Path) -> Found:
 
 def _runs_in(folder: Path, root: Path) -> list[str]:
     try:
-        return [name for name in _directories(folder, root) if _NAMED.fullmatch(name) or looks_like_a_run(folder / name)]
+        return [
+            name for name in _directories(folder, root) if _NAMED.fullmatch(name) or looks_like_a_run(folder / name)
+        ]
     except OSError:
         return []
 

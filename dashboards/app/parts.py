@@ -26,9 +26,7 @@ def heading(text: object, title: object = "") -> Component:
 
 def section(key: str, title: str, *children: Component) -> Component:
     """A part of a page under a heading."""
-    return html.Section(
-        [html.H2(title, id=f"{key}-title"), *children], id=key, **{"aria-labelledby": f"{key}-title"}
-    )
+    return html.Section([html.H2(title, id=f"{key}-title"), *children], id=key, **{"aria-labelledby": f"{key}-title"})
 
 
 def anchor(text: object, href: str, **more: Any) -> Component:
@@ -52,7 +50,9 @@ def empty(title: str, reason: str, remedy: str = "", failed: bool = False) -> Co
 
 def tiles(pairs: Iterable[tuple[str, str]]) -> Component:
     """Key figures: name and value with its unit."""
-    return html.Dl([html.Div([html.Dt(clean(name)), html.Dd(clean(value))]) for name, value in pairs], className="tiles")
+    return html.Dl(
+        [html.Div([html.Dt(clean(name)), html.Dd(clean(value))]) for name, value in pairs], className="tiles"
+    )
 
 
 def table(
@@ -75,9 +75,7 @@ def table(
     right, order = frozenset(numbers), sorted_by or {}
     classes = ["number" if i in right else None for i in range(len(columns))]
     head = [
-        html.Th(
-            _cell(name), scope="col", className=classes[i], **({"aria-sort": order[i]} if i in order else {})
-        )
+        html.Th(_cell(name), scope="col", className=classes[i], **({"aria-sort": order[i]} if i in order else {}))
         for i, name in enumerate(columns)
     ]
     body = [
@@ -99,7 +97,9 @@ def table(
 
 
 def _cell(value: Component) -> Component:
-    return value if hasattr(value, "to_plotly_json") or isinstance(value, list) else clean("" if value is None else value)
+    return (
+        value if hasattr(value, "to_plotly_json") or isinstance(value, list) else clean("" if value is None else value)
+    )
 
 
 def details(summary: str, *children: Component) -> Component:

@@ -27,7 +27,21 @@ LONGEST_TEXT, MOST_FACTORS, MOST_COLUMNS = 400, 120, 1_000
 """What a manifest has beyond these is not kept in the index."""
 
 IDENTITY = ("id", "name", "started", "state", "problem", "stamp")
-_OF_RUN = (*IDENTITY, "command", "ended", "status", "exit_code", "signal", "wall_time", "bound_by", "overhead_cpu_share")
+_OF_RUN = (
+    *IDENTITY,
+    "command",
+    "ended",
+    "status",
+    "exit_code",
+    "signal",
+    "wall_time",
+    "bound_by",
+    "overhead_cpu_share",
+)
+
+
+_BYTES = ("storage_read_ahead", "storage_memory_limit", "storage_zram")
+"""Factors that are numbers of bytes."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +101,7 @@ def _add_manifest(entry: Entry, values: dict[str, Any], columns: dict[str, Colum
         if name in _OF_RUN:
             columns.setdefault(name, Column("run", {"wall_time": "s", "overhead_cpu_share": "share"}.get(name, "")))
         elif name not in ("run_id", "path"):
-            columns.setdefault(name, Column("factor"))
+            columns.setdefault(name, Column("factor", "bytes" if name in _BYTES else ""))
         if name in columns:
             values.setdefault(name, value)
     host = comparable(entry.run.manifest.get("host") or {})
@@ -97,12 +111,10 @@ def _add_manifest(entry: Entry, values: dict[str, Any], columns: dict[str, Colum
             columns[f"host_{name}"] = Column("host", "bytes" if str(name).endswith("_bytes") else "")
 
 
-def _add_metrics(
-    metrics: Mapping[str, Mapping[str, Any]], values: dict[str, Any], columns: dict[str, Column]
-) -> None:
+def _add_metrics(metrics: Mapping[str, Mapping[str, Any]], values: dict[str, Any], columns: dict[str, Column]) -> None:
     for name, metric in metrics.items():
         known = columns.get(name)
-        if known is None or known.group == "run" and name not in IDENTITY:
+        if known is None or (known.group == "run" and name not in IDENTITY):
             columns[name] = Column("metric", clean(metric.get("unit") or "")[:40])
             values[name] = values.get(name) if metric.get("value") is None else metric["value"]
 
@@ -129,12 +141,41 @@ def table_of(rows: Sequence[Row]) -> pa.Table:
     return pa.table({name: _array([row.values.get(name) for row in rows], name in IDENTITY) for name in names})
 
 
-def _array(values: list[Any], text: bool) -> pa.Array:
+def _array(values: Sequence[Any], text: bool) -> pa.Array:
+    if not text and all(value is None or isinstance(value, float) for value in values):
+        return numbers(values)
+    return texts([None if value is None else _text(value) for value in values])
+
+
+# ``pyarrow.array`` of a list loads pandas, which would take half of the time until the first page.
+
+
+def numbers(values: Sequence[float | None]) -> pa.Array:
+    """Numbers as float64."""
+    import numpy as np
     import pyarrow as pa
 
-    if not text and all(value is None or isinstance(value, float) for value in values):
-        return pa.array(values, pa.float64())
-    return pa.array([None if value is None else _text(value) for value in values], pa.string())
+    known = np.array([0.0 if value is None else value for value in values], np.float64)
+    return pa.Array.from_buffers(pa.float64(), len(values), [_validity(values), pa.py_buffer(known)])
+
+
+def texts(values: Sequence[str | None]) -> pa.Array:
+    """Texts that UTF-8 can hold."""
+    import numpy as np
+    import pyarrow as pa
+
+    parts = [b"" if value is None else value.encode() for value in values]
+    ends = np.concatenate(([0], np.cumsum([len(part) for part in parts]))).astype(np.int32)
+    buffers = [_validity(values), pa.py_buffer(ends), pa.py_buffer(b"".join(parts))]
+    return pa.Array.from_buffers(pa.string(), len(values), buffers)
+
+
+def _validity(values: Sequence[object]) -> pa.Buffer:
+    import numpy as np
+    import pyarrow as pa
+
+    known = np.array([value is not None for value in values], np.bool_)
+    return pa.py_buffer(np.packbits(known, bitorder="little"))
 
 
 def _text(value: str | float) -> str:
@@ -160,8 +201,7 @@ def _as_text(table: pa.Table, names: set[str]) -> pa.Table:
 
     for number, field in enumerate(table.schema):
         if field.name in names and field.type != pa.string():
-            values = [None if value is None else _text(value) for value in table.column(number).to_pylist()]
-            table = table.set_column(number, field.name, pa.array(values, pa.string()))
+            table = table.set_column(number, field.name, _array(table.column(number).to_pylist(), text=True))
         elif field.name not in names and field.type == pa.string():  # all null
             table = table.set_column(number, field.name, table.column(number).cast(pa.float64()))
     return table

@@ -18,7 +18,10 @@ from edgeprof.dashboards.report.figures.base import Outcome, Picture
 from edgeprof.dashboards.report.figures.phasing import main_phases
 from edgeprof.dashboards.report.figures.timeline import stacked
 from edgeprof.dashboards.report.figures.timeline.row import RowBuilder
-from edgeprof.profiler.units import seconds
+from edgeprof.dashboards.report.text import clean
+from edgeprof.profiler.dataset import metrics_of
+from edgeprof.profiler.errors import DamagedMetrics
+from edgeprof.profiler.units import human, seconds
 
 _log = logging.getLogger(__name__)
 _MOST_OPTIONS = 60
@@ -178,9 +181,9 @@ def bar(view: View, shown: tuple[float, float], whole: tuple[float, float], what
                 html.Span(text),
                 dcc.Input(
                     id={"type": "window-end", "end": text},
-                    type="number",
-                    value=float(f"{value:.9g}"),
-                    step="any",
+                    type="text",
+                    inputMode="decimal",
+                    value=f"{value:.9g}",
                     debounce=True,
                 ),
             ]
@@ -261,10 +264,10 @@ def metric_tiles(data: CutData, names: Mapping[str, str]) -> list[Any]:
     """Key figures of the whole run by metric name, and below them why some were not measured."""
     from dash import html
 
-    from edgeprof.dashboards.report.text import clean
-    from edgeprof.profiler.units import human
-
-    metrics = data.run.metrics
+    try:
+        metrics = metrics_of(data.run)
+    except DamagedMetrics as error:
+        return [parts.notice(error)]
     known = [
         (title, human(metrics[name]["value"], metrics[name].get("unit")))
         for name, title in names.items()

@@ -66,9 +66,7 @@ def make_app(
         index_string=_frame(pages),
         on_error=_note,
     )
-    app.layout = html.Div(
-        [dcc.Store(id="address"), dcc.Store(id="theme-state"), html.Div(id="page", className="page")]
-    )
+    app.layout = html.Div([dcc.Store(id="address"), dcc.Store(id="theme-state"), html.Div(id="page", className="page")])
     _add_pages(app, context, pages)
     _add_figures(app, context, {figure.key: figure for page in pages for figure in page.figures})
     _add_files(app, context, {figure.key: figure for page in pages for figure in page.figures})
@@ -129,7 +127,9 @@ def _page(context: Context, pages: Sequence[Page], page: Page, view: View) -> li
     except Exception as error:  # a reader gets a sentence, whoever looks for the reason gets it with EDGEPROF_DEBUG=1
         _note(error)
         body.append(
-            parts.notice(f"This page could not be made ({type(error).__name__}: {clean(error)}); please report this bug.")
+            parts.notice(
+                f"This page could not be made ({type(error).__name__}: {clean(error)}); please report this bug."
+            )
         )
     title = f"{heading}: {page.title}" if page.of_run else heading
     return [parts.heading(heading, title), *body, dcc.Store(id="view", data=view.href)]
@@ -246,7 +246,7 @@ def make_server(app: Dash, host: str, port: int) -> BaseWSGIServer:
         def version_string(self) -> str:
             return "edgeprof"
 
-        def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002  (werkzeug's signature)
+        def log(self, type: str, message: str, *args: Any) -> None:
             _log.debug("%s: " + message, type, *args)
 
     try:

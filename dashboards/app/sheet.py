@@ -37,7 +37,7 @@ def of_rows(rows: pa.Table) -> bytes:
 
 def _head(field: pa.Field) -> str:
     unit = (field.metadata or {}).get(b"unit")
-    return _cell(f"{field.name} ({unit.decode('utf-8', 'replace')})" if unit else field.name)
+    return str(_cell(f"{field.name} ({unit.decode('utf-8', 'replace')})" if unit else field.name))
 
 
 def _cell(value: Any) -> Any:

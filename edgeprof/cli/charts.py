@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 LONGEST, SHORTEST = 72, 16
 """Columns of a line over time."""
-_BARS = 40
+_BARS, _FEWEST = 40, 8
+"""Cells of a bar, at most and at least."""
 _MOST_CLASSES = 14
 _DECADE = (1.0, 2.0, 5.0)
 """Borders of the classes of latency in each decade."""
@@ -49,12 +50,12 @@ def print_charts(run: Run, console: Console) -> None:
 
     marks = UNICODE if is_utf8(console.encoding) else ASCII
     data = RunData(run)
-    lines = _over_time(data, marks, console.width) + _latencies(data, marks)
-    if not lines:
-        return
-    heading("Over time", console)
-    for text in lines:
-        print_line(text, console)
+    charts = {"Over time": _over_time(data, marks, console.width), **_latencies(data, marks, console)}
+    for title, lines in charts.items():
+        if lines:
+            heading(title, console)
+        for text in lines:
+            print_line(text, console)
 
 
 def _over_time(data: RunData, marks: Marks, width: int) -> list[str]:
@@ -137,22 +138,26 @@ def sparkline(values: Floats, levels: str) -> str:
     return "".join(levels[at] if known else " " for at, known in zip(places, np.isfinite(values), strict=True))
 
 
-def _latencies(data: RunData, marks: Marks) -> list[str]:
+def _latencies(data: RunData, marks: Marks, console: Console) -> dict[str, list[str]]:
     """How many requests of the run took how long, reads and writes apart."""
     if not data.has("block_io"):
-        return []
+        return {}
     from edgeprof.dashboards.report.figures.requests import latency, of_run, positive
+    from edgeprof.profiler.analysis.data import counted
 
-    rows: list[str] = []
+    found = {}
     for operation in ("read", "write"):
         values = positive(latency(data)[of_run(data, operation).mask])
-        if len(values):
-            rows += ["", f"  latency of {human(len(values), 'count')} {operation}s", *histogram(values, marks)]
-    return rows
+        title = f"Latency of {counted(len(values), operation, operation + 's')}"
+        found[title] = histogram(values, marks, console.width)
+    return found
 
 
-def histogram(values: Floats, marks: Marks) -> list[str]:
-    """A line a class of time (1, 2, 5, 10, ... µs), with a bar as long as its share of the largest."""
+def histogram(values: Floats, marks: Marks, width: int) -> list[str]:
+    """A line a class of time (1, 2, 5, 10, ... µs), with a bar as long as its share of the largest.
+
+    Nothing where ``width`` columns have no room for it.
+    """
     import numpy as np
 
     edges = np.array([step * 10.0**decade for decade in range(-9, 5) for step in _DECADE])
@@ -167,11 +172,15 @@ def histogram(values: Floats, marks: Marks) -> list[str]:
     names = [f"{begin} {marks.to} {end}" for begin, end in pairwise(times)]
     named = max(map(len, names))
     most = int(counts[first : last + 1].max())
+    cells = min(_BARS, width - named - len(human(most, "count")) - 6)
+    if cells < _FEWEST:
+        return []
+    shown = [int(count) for count in counts[first : last + 1]]
     rows = [
-        f"  {name:>{named}}  {bar(int(counts[i]) / most, marks.parts):<{_BARS}}  {human(int(counts[i]), 'count')}"
-        for i, name in enumerate(names, first)
+        f"  {name:>{named}}  {bar(count / most, marks.parts, cells):<{cells}}  {human(count, 'count')}"
+        for name, count in zip(names, shown, strict=True)
     ]
-    left = len(values) - int(counts[first : last + 1].sum())
+    left = len(values) - sum(shown)
     return rows + ([f"  {human(left, 'count')} others took shorter or longer"] if left else [])
 
 
@@ -184,9 +193,9 @@ def _densest(counts: Ints, classes: int) -> tuple[int, int]:
     return first, first + classes - 1
 
 
-def bar(share: float, parts: str) -> str:
-    """A bar of up to 40 cells; what is above 0 is never nothing."""
-    cells, rest = divmod(round(share * _BARS * len(parts)), len(parts))
-    if share > 0 and not cells and not rest:
+def bar(share: float, parts: str, cells: int) -> str:
+    """A bar of up to so many cells; what is above 0 is never nothing."""
+    full, rest = divmod(round(share * cells * len(parts)), len(parts))
+    if share > 0 and not full and not rest:
         rest = 1
-    return parts[-1] * cells + (parts[rest - 1] if rest else "")
+    return parts[-1] * full + (parts[rest - 1] if rest else "")

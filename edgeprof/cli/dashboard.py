@@ -71,7 +71,9 @@ def _folder(named: Path | None) -> Path:
 
     place = runs_folder(named)
     if looks_like_a_run(place):
-        raise EdgeprofError(f"{place} is one run; name the folder it lies in: `edgeprof dashboard {place.resolve().parent}`")
+        raise EdgeprofError(
+            f"{place} is one run; name the folder it lies in: `edgeprof dashboard {place.resolve().parent}`"
+        )
     if place.exists() and not place.is_dir():
         raise EdgeprofError(f"{place} is no folder; name a folder of runs")
     if named is not None and not place.exists():

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import termios
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -60,29 +62,28 @@ class OnTerminal:
 
         follower, line = Follower(Path(run)), BottomLine(2)
         due = 0.0
-        try:
-            while not _told_to_end(TICK):
-                if not in_foreground(self._agent, 2):
-                    line.hide()
-                    due = 0.0
-                    continue
-                columns = line.columns()
-                if columns is None:
-                    line.yield_screen()
-                    due = 0.0
-                elif time.monotonic() >= due or line.moved:
-                    due = time.monotonic() + LOOK_EVERY
-                    follower.look()
-                    line.show(fitted(fields(follower, time.monotonic_ns()), columns, self._colours, self._unicode))
-            line.hide()
-        except OSError:  # the terminal is gone
-            return
+        with suppress(OSError, termios.error):  # the terminal is gone
+            try:
+                while not _told_to_end(TICK):
+                    if not in_foreground(self._agent, 2):
+                        line.hide()
+                        due = 0.0
+                        continue
+                    columns = line.columns()
+                    if columns is None:
+                        line.yield_screen()
+                        due = 0.0
+                    elif time.monotonic() >= due or line.moved:
+                        due = time.monotonic() + LOOK_EVERY
+                        follower.look()
+                        known = fields(follower, time.monotonic_ns())
+                        line.show(fitted(known, columns, self._colours, self._unicode))
+            finally:
+                line.hide()
 
     def leave(self) -> None:
-        try:
+        with suppress(OSError):
             BottomLine(2).reset()
-        except OSError:
-            return
 
 
 class AsLines:
@@ -99,7 +100,7 @@ class AsLines:
         while not _told_to_end(LOOK_EVERY):
             follower.look()
             if time.monotonic() >= due:
-                due += LINE_EVERY
+                due = time.monotonic() + LINE_EVERY
                 text = fitted(fields(follower, time.monotonic_ns()), 1000, False, self._unicode)
                 os.write(2, f"edgeprof: {text}\n".encode("utf-8", "replace"))
 

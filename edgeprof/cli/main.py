@@ -101,7 +101,7 @@ def cli(ctx: click.Context, debug: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; errors are printed as one sentence."""
     args = list(sys.argv[1:] if arguments is None else arguments)
-    if not all((stream.encoding or "").lower() == "utf-8" for stream in (sys.stdout, sys.stderr)):
+    if any(getattr(stream, "encoding", "utf-8") not in ("utf-8", None) for stream in (sys.stdout, sys.stderr)):
         from edgeprof.cli.encoding import survive
 
         survive()

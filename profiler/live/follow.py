@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgeprof.profiler.agent.manifest import FINAL, PARTIAL, SCHEMA_VERSION
 from edgeprof.profiler.live.accounts import CgroupAccount, Handler, Pressure, ProcessAccount
 from edgeprof.profiler.live.measures import MEASURES, RESOLUTION_NS, History, Rate
-from edgeprof.profiler.live.tails import FrameTail, StepTail
+from edgeprof.profiler.live.tails import FrameTail, StepTail, Tail
 
 if TYPE_CHECKING:
     from edgeprof.profiler.live.power import PowerAccount
@@ -126,8 +126,8 @@ class Follower:
     def _read_manifest(self) -> None:
         for name in (PARTIAL, FINAL):
             try:
-                content = json.loads((self.path / name).read_bytes())
-            except (OSError, ValueError, RecursionError):
+                content = json.loads(Tail(self.path / name).more())
+            except (ValueError, RecursionError):
                 continue
             if not isinstance(content, dict) or not isinstance(content.get("schema"), int):
                 continue
@@ -138,7 +138,7 @@ class Follower:
             if schema > SCHEMA_VERSION:
                 self._problem = f"it is captured by a newer edgeprof (schema {schema}); upgrade this one to follow it"
             start = self.info.get("start_ns")
-            self._start_ns = start if isinstance(start, int) else None
+            self._start_ns = start if isinstance(start, int) and abs(start) < 1 << 63 else None
             self._begin(content)
             return
 

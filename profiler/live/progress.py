@@ -11,6 +11,7 @@ from typing import Any
 from edgeprof.profiler.agent import journal
 from edgeprof.profiler.agent.manifest import FINAL, PARTIAL
 from edgeprof.profiler.agent.undo import same_process
+from edgeprof.profiler.live.tails import Tail
 
 QUIET = 15.0
 """Seconds without a write after which a run on another machine is taken for interrupted: its agent writes each one."""
@@ -29,8 +30,8 @@ def in_progress(path: Path) -> bool:
 
 def _agent(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads((path / PARTIAL).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        content = json.loads(Tail(path / PARTIAL).more())
+    except (ValueError, RecursionError):
         return {}
     found = content.get("processes") if isinstance(content, dict) else None
     return found if isinstance(found, dict) else {}
@@ -70,8 +71,8 @@ class Watch:
             if name in self._over:
                 continue
             path = self._folder / name
-            if in_progress(path):
-                found.append(path)
-            elif (path / FINAL).exists():
+            if (path / FINAL).exists():
                 self._over.add(name)
+            elif in_progress(path):
+                found.append(path)
         return sorted(found, reverse=True)

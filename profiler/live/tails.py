@@ -61,8 +61,10 @@ class FrameTail(Tail):
     def frames(self) -> Iterator[tuple[int, str, bytes]]:
         """Time, source and payload of each frame that has become whole."""
         if self.damage is None:
-            yield from self._reader.frames(self.more())
-            self.taken = self._reader.taken
+            try:
+                yield from self._reader.frames(self.more())
+            finally:
+                self.taken = self._reader.taken
 
 
 class StepTail(Tail):

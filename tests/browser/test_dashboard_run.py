@@ -26,22 +26,23 @@ pytestmark = [
 
 PAGES = ("run", "storage", "memory", "energy")
 SHAPE = Shape(seconds=30, steps=120, requests=4000)
-DRAWN = "() => document.querySelector('#title') && !document.querySelector('.drawing, .listing:empty')"
-RANGE = "key => document.querySelector(`#figure-${key} .js-plotly-plot`)?.layout?.xaxis?.range"
+DRAWN = "() => document.querySelector('.window') && !document.querySelector('.drawing')"
+SHOWS = """([key, begin, end]) => {
+  const range = document.querySelector(`#figure-${key} .js-plotly-plot`)?.layout?.xaxis?.range;
+  return range && Math.abs(range[0] - begin) + Math.abs(range[1] - end) < 1e-3 * (end - begin);
+}"""
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The application over a folder with a run, a run with hostile names, and one without tables."""
-    from werkzeug.serving import make_server
-
-    from edgeprof.dashboards.app.server import make_app
+    from edgeprof.dashboards.app.server import make_app, make_server
 
     folder = tmp_path_factory.mktemp("runs")
     with_page_cache(write_run(folder / "whole", SHAPE))
     hostile_run(folder / "hostile")
     write_run(folder / "bare", SHAPE, only=(), metrics=False, manifest={"ingest": None})
-    server = make_server("127.0.0.1", 0, make_app(folder).server, threaded=True)
+    server = make_server(make_app(folder, keep=False), "127.0.0.1", 0)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.port}"
@@ -53,7 +54,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def page(address: str) -> Iterator[Any]:
     with screenshot.browser() as chromium:
-        page = chromium.new_page(viewport={"width": 1280, "height": 1000})
+        page = chromium.new_page(viewport={"width": 1280, "height": 1000}, reduced_motion="reduce")
         page.set_default_timeout(60_000)
         page.complaints = []
         page.on("console", lambda message: message.type == "error" and page.complaints.append(message.text))
@@ -61,19 +62,20 @@ def page(address: str) -> Iterator[Any]:
         yield page
 
 
+def wait(page: Any, condition: str, argument: object = None) -> None:
+    """Waits for a condition, looked at now and then: a busy machine draws frames seldom."""
+    page.wait_for_function(condition, arg=argument, polling=100)
+
+
 def show(page: Any, address: str) -> None:
     page.complaints.clear()
     page.goto(address)
-    page.wait_for_function(DRAWN)
+    wait(page, DRAWN)
 
 
 def follows(page: Any, key: str, begin: float, end: float) -> None:
     """Waits until a figure's axis shows a window."""
-    page.wait_for_function(
-        "([key, begin, end]) => { const range = document.querySelector(`#figure-${key} .js-plotly-plot`).layout.xaxis.range;"
-        " return Math.abs(range[0] - begin) + Math.abs(range[1] - end) < 1e-3 * (end - begin); }",
-        arg=[key, begin, end],
-    )
+    wait(page, SHOWS, [key, begin, end])
 
 
 def window(page: Any) -> list[float]:
@@ -90,7 +92,7 @@ def test_each_page_draws_all_it_has_and_says_why_it_has_not(page: Any, address: 
     show(page, f"{address}/{name}?run={run}")
     assert page.complaints == []
     assert page.locator("[data-failed]").count() == 0
-    drawn = page.locator("figure .main-svg").count()
+    drawn = page.locator("figure .main-svg:visible").count()
     assert drawn > 0 if run != "bare" else drawn == 0
     if run == "bare":
         assert page.locator("figure .empty").count() == page.locator("figure").count() > 0
@@ -109,7 +111,7 @@ def test_dragging_over_one_figure_moves_all_and_the_address(page: Any, address: 
     page.mouse.down()
     page.mouse.move(box["x"] + 0.4 * box["width"], y, steps=4)
     page.mouse.up()
-    page.wait_for_function("() => location.search.includes('t=')")
+    wait(page, "() => location.search.includes('t=')")
     begin, end = window(page)
     assert (begin, end) == (pytest.approx(6, abs=0.2), pytest.approx(12, abs=0.2))
     follows(page, "timeline", begin, end)
@@ -124,14 +126,14 @@ def test_a_step_leads_to_its_window_and_its_requests(page: Any, address: str) ->
     requests = page.locator("#requests .meta").inner_text()
     step = page.locator("#program .listing a").first
     step.click()
-    page.wait_for_function("() => location.search.includes('t=')")
+    wait(page, "() => location.search.includes('t=')")
     begin, end = window(page)
     assert 0 < end - begin < 3
     follows(page, "timeline", begin, end)
-    page.wait_for_function("text => document.querySelector('#requests .meta').innerText !== text", arg=requests)
+    wait(page, "text => document.querySelector('#requests .meta').innerText !== text", requests)
     assert page.locator("#program .listing tbody tr").count() == 1
     page.locator(".window a", has_text="Whole run").click()
-    page.wait_for_function("() => !location.search.includes('t=')")
+    wait(page, "() => !location.search.includes('t=')")
     follows(page, "timeline", 0, 30)
 
 
@@ -152,8 +154,8 @@ def test_the_window_can_be_typed_and_moved_by_keyboard(page: Any, address: str) 
 def test_what_is_chosen_cuts_the_requests(page: Any, address: str) -> None:
     show(page, f"{address}/storage?run=whole")
     page.locator("select[data-parameter=op]").select_option("write")
-    page.wait_for_function("() => location.search.includes('op=write')")
-    page.wait_for_function(DRAWN)
+    wait(page, "() => location.search.includes('op=write')")
+    wait(page, DRAWN)
     assert "Reads" not in page.locator("#figure-offsets .main-svg").first.text_content()
     assert "nothing of the table" not in page.locator("#figure-latency").inner_text()
 

@@ -1,4 +1,4 @@
-"""What the dashboard knows of a folder of runs: all of them, whatever state they are in, and again at the next start."""
+"""What the dashboard knows of a folder of runs: all of them, whatever their state, and again at the next start."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def name(number: int) -> str:
 
 
 def make(folder: Path, number: int, **changes: Any) -> Path:
-    return write_run(folder / name(number), SMALL, only=("system",), manifest={"run": {"name": f"demo {number}"}, **changes})
+    return write_run(
+        folder / name(number), SMALL, only=("system",), manifest={"run": {"name": f"demo {number}"}, **changes}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,9 @@ def test_runs_in_any_state_are_told(folder: Path) -> None:
     (folder / name(2) / "metrics.parquet").write_bytes(b"PAR1 and then nothing of the kind")
     running = folder / name(3)
     (running / "raw").mkdir(parents=True)
-    (running / "manifest.partial.json").write_text(json.dumps({"run": {"name": "half", "started": "2026-11-21T12:00:03Z"}}))
+    (running / "manifest.partial.json").write_text(
+        json.dumps({"run": {"name": "half", "started": "2026-11-21T12:00:03Z"}})
+    )
     found = known(folder)
     assert {run: row["state"] for run, row in found.items()} == {
         name(0): "damaged",
@@ -95,7 +99,19 @@ def test_runs_in_any_state_are_told(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [HOSTILE, "x" * 100_000, 10**400, -1, True, None, ["a", 1], {"deep": {"deeper": [1]}}, "\ud800", "\0", float("1e308")],
+    [
+        HOSTILE,
+        "x" * 100_000,
+        10**400,
+        -1,
+        True,
+        None,
+        ["a", 1],
+        {"deep": {"deeper": [1]}},
+        "\ud800",
+        "\0",
+        float("1e308"),
+    ],
 )
 def test_factors_of_any_kind_become_a_row(folder: Path, value: Any) -> None:
     path = folder / name(0) / "manifest.json"

@@ -21,10 +21,13 @@ from edgeprof.dashboards.app.figures import (
     rereads,
     steps,
 )
+from edgeprof.dashboards.app.index import RunIndex
+from edgeprof.dashboards.app.page import Context
 from edgeprof.dashboards.app.pages import energy as energy_page
 from edgeprof.dashboards.app.pages import memory as memory_page
 from edgeprof.dashboards.app.pages import run as run_page
 from edgeprof.dashboards.app.pages import storage as storage_page
+from edgeprof.dashboards.app.view import View
 from edgeprof.dashboards.report.figures.base import Absent, Outcome, Picture
 from edgeprof.dashboards.report.figures.timeline import stacked
 from edgeprof.profiler.run import open_run
@@ -286,3 +289,19 @@ def test_a_million_requests_are_drawn_small(tmp_path: Path) -> None:
             found = picture(build(CutData(open_run(run), cut, columns)))
             assert len(found.figure.to_json()) < 400_000
     assert columns.weight < 256 << 20
+
+
+@pytest.mark.parametrize("broken", ["block_io", "page_cache", "phases", "process", "system", "metrics"])
+def test_a_file_damaged_in_its_middle_leaves_the_pages_standing(tmp_path: Path, broken: str) -> None:
+    run = with_page_cache(write_run(tmp_path / "runs" / "run", SMALL))
+    path = run / "metrics.parquet" if broken == "metrics" else run / "tables" / f"{broken}.parquet"
+    content = bytearray(path.read_bytes())
+    content[4 : len(content) // 2] = bytes(len(content) // 2 - 4)
+    path.write_bytes(content)
+    context = Context(tmp_path / "runs", RunIndex(tmp_path / "runs"))
+    for page in (run_page.PAGE, storage_page.PAGE, memory_page.PAGE, energy_page.PAGE):
+        view = View.parse(f"{page.path}?run=run&t=2,9&phase=load")
+        assert page.layout(context, view)
+        for figure in page.figures:
+            found = context.draw(figure, view)
+            assert isinstance(found, Picture) or found.reason

@@ -128,8 +128,19 @@ def test_the_token_can_only_lead_to_a_page_of_its_own(guarded: Client) -> None:
 
 @pytest.mark.parametrize(
     ("host", "loopback"),
-    [("127.0.0.1", True), ("::1", True), ("[::1]", True), ("localhost", True), ("LOCALHOST.", True), ("0.0.0.0", False)]
-    + [("::", False), ("192.0.2.1", False), ("board.lan", False), ("", False), ("127.0.0.1.example", False)],
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("localhost", True),
+        ("LOCALHOST.", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.0.2.1", False),
+        ("board.lan", False),
+        ("", False),
+        ("127.0.0.1.example", False),
+    ],
 )
 def test_what_others_can_reach_is_not_loopback(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
@@ -163,8 +174,21 @@ def test_no_file_is_served_but_the_applications_own(client: Client, path: str) -
 
 @pytest.mark.parametrize(
     "run",
-    ["../outside", "..", ".", "", "/etc", "link", "../runs/../outside", "20261121T120000Z-demo-3f9c2a/../../outside", "a\0b"]
-    + ["x" * 5000, "~", "%2e%2e/outside", "..\\outside"],
+    [
+        "../outside",
+        "..",
+        ".",
+        "",
+        "/etc",
+        "link",
+        "../runs/../outside",
+        "20261121T120000Z-demo-3f9c2a/../../outside",
+        "a\x00b",
+        "x" * 5000,
+        "~",
+        "%2e%2e/outside",
+        "..\\outside",
+    ],
 )
 def test_a_run_outside_of_the_folder_is_no_run(client: Client, folder: Path, run: str) -> None:
     with pytest.raises(NoSuchRun):
@@ -174,7 +198,9 @@ def test_a_run_outside_of_the_folder_is_no_run(client: Client, folder: Path, run
     assert "Wall time" not in page
 
 
-@pytest.mark.parametrize("path", ["/", "/run", "/_dash-layout", "/assets/app.js", "/shared/report.css", "/metrics", "/no"])
+@pytest.mark.parametrize(
+    "path", ["/", "/run", "/_dash-layout", "/assets/app.js", "/shared/report.css", "/metrics", "/no"]
+)
 def test_every_answer_tells_the_browser_what_it_may_do(client: Client, path: str) -> None:
     headers = client.get(path).headers
     policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))

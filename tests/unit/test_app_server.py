@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import logging
 import re
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from edgeprof.dashboards.report.figures.base import DataTable
 from edgeprof.profiler.errors import EdgeprofError
 from tests.app_client import Client, components, dumped, links, text_of
 from tests.synthetic_run import Shape, write_run
-from tests.unit.test_report_build import HOSTILE, hostile_run
+from tests.unit.test_report_build import hostile_run
 
 SMALL = Shape(seconds=4, steps=12, requests=400)
 GOOD, BAD = "20261121T120001Z-good-0000a1", "20261121T120002Z-bad-0000a2"
@@ -134,7 +133,9 @@ def test_an_address_that_means_nothing_says_so(client: Client, address: str, sai
     assert said in text_of(client.page(address))
 
 
-@pytest.mark.parametrize("window", ["nan,1", "5,1", "x", "1,2,3", "-inf,inf", "1e400,2", "9e9,9e10", "-5,-1", "1,1.0000000001"])
+@pytest.mark.parametrize(
+    "window", ["nan,1", "5,1", "x", "1,2,3", "-inf,inf", "1e400,2", "9e9,9e10", "-5,-1", "1,1.0000000001"]
+)
 @pytest.mark.parametrize("page", OF_RUN)
 def test_a_window_of_any_kind_is_borne(client: Client, page: str, window: str) -> None:
     assert "could not be made" not in text_of(client.page(link(page, run=GOOD, t=window)))
@@ -142,7 +143,11 @@ def test_a_window_of_any_kind_is_borne(client: Client, page: str, window: str) -
 
 def test_the_list_is_filtered_sorted_and_shows_the_columns_asked_for(client: Client) -> None:
     tree = client.page("/?q=name%3Dgood&columns=throughput,model&sort=-throughput")
-    heads = [text_of(item).strip() for item in components(tree) if item["type"] == "Th" and item["props"].get("scope") == "col"]
+    heads = [
+        text_of(item).strip()
+        for item in components(tree)
+        if item["type"] == "Th" and item["props"].get("scope") == "col"
+    ]
     assert heads == ["Compare", "name", "started", "result", "throughput  ↓", "model"]
     assert [item for item in components(tree) if item["props"].get("aria-sort") == "descending"]
     assert len([item for item in components(tree) if item["type"] == "Tr"]) == 2
@@ -194,7 +199,11 @@ def refused(context: Context, view: View) -> Any:
 
 
 def test_a_page_that_fails_tells_it_in_a_sentence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    pages = (Page("/", "Bug", failing), Page("/no", "No", refused), Page("/f", "F", lambda *_: [], (Figure("f", "F", failing),)))
+    pages = (
+        Page("/", "Bug", failing),
+        Page("/no", "No", refused),
+        Page("/f", "F", lambda *_: [], (Figure("f", "F", failing),)),
+    )
     client = Client(tmp_path, pages=pages)
     said = text_of(client.page("/"))
     assert "could not be made (KeyError" in said
@@ -215,7 +224,9 @@ def test_the_data_of_a_figure_comes_as_csv(client: Client) -> None:
     assert len({len(row) for row in rows}) == 1
 
 
-@pytest.mark.parametrize("address", ["/csv/nosuch?run=x", "/csv/latency", "/csv/latency?run=nosuch", "/csv/latency?run=../.."])
+@pytest.mark.parametrize(
+    "address", ["/csv/nosuch?run=x", "/csv/latency", "/csv/latency?run=nosuch", "/csv/latency?run=../.."]
+)
 def test_a_csv_of_nothing_is_not_found(client: Client, address: str) -> None:
     assert client.get(address).status_code == 404
 

@@ -44,8 +44,18 @@ def test_what_the_application_did_not_make_is_left_out() -> None:
 
 @pytest.mark.parametrize(
     ("text", "window"),
-    [("5,10", (5.0, 10.0)), ("-1,2.5e1", (-1.0, 25.0)), ("", None), ("5", None), ("10,5", None), ("5,5", None)]
-    + [("nan,5", None), ("0,inf", None), ("a,b", None), ("1,2,3", None)],
+    [
+        ("5,10", (5.0, 10.0)),
+        ("-1,2.5e1", (-1.0, 25.0)),
+        ("", None),
+        ("5", None),
+        ("10,5", None),
+        ("5,5", None),
+        ("nan,5", None),
+        ("0,inf", None),
+        ("a,b", None),
+        ("1,2,3", None),
+    ],
 )
 def test_the_window_is_two_numbers_in_order(text: str, window: tuple[float, float] | None) -> None:
     assert View.parse(f"/run?t={text}").window == window

@@ -49,21 +49,26 @@ def test_a_seldom_sampled_series_has_no_holes_and_a_stretch_without_samples_has(
 
 
 def test_bars_are_to_scale_and_what_is_there_is_seen() -> None:
-    assert bar(1.0, UNICODE.parts) == "█" * 40
-    assert bar(0.5, ASCII.parts) == "#" * 20
-    assert bar(1e-9, UNICODE.parts) == "▏"
-    assert bar(0.0, UNICODE.parts) == ""
+    assert bar(1.0, UNICODE.parts, 40) == "█" * 40
+    assert bar(0.5, ASCII.parts, 40) == "#" * 20
+    assert bar(1e-9, UNICODE.parts, 40) == "▏"
+    assert bar(0.0, UNICODE.parts, 40) == ""
 
 
 def test_a_histogram_counts_every_value() -> None:
-    lines = histogram(np.array([15e-6] * 30 + [150e-6] * 60 + [1.5e-3] * 10), ASCII)
+    lines = histogram(np.array([15e-6] * 30 + [150e-6] * 60 + [1.5e-3] * 10), ASCII, 100)
     assert [line.split()[-1] for line in lines] == ["30", "0", "0", "60", "0", "0", "10"]
     assert lines[0].split()[:5] == ["10", "µs", "to", "20", "µs"]
     assert lines[3].count("#") == 2 * lines[0].count("#") == 40
 
 
+@pytest.mark.parametrize("width", range(1, 100, 7))
+def test_a_narrow_terminal_has_narrow_charts_or_none(width: int) -> None:
+    assert all(len(line) <= width for line in histogram(np.array([15e-6, 1.5e-3]), UNICODE, width))
+
+
 def test_a_very_wide_histogram_says_what_it_leaves_out() -> None:
-    lines = histogram(np.array([2e-9] + [1.5e-3] * 98 + [900.0]), ASCII)
+    lines = histogram(np.array([2e-9] + [1.5e-3] * 98 + [900.0]), ASCII, 100)
     assert len(lines) <= 15
     assert lines[-1].strip() == "2 others took shorter or longer"
 
@@ -83,7 +88,7 @@ def test_pipes_get_no_charts_unless_they_are_asked_for(run: str) -> None:
     assert shown(run) == shown(run, "--no-charts")
     with_charts = shown(run, "--charts")
     assert "▁" not in shown(run)
-    for name in ("memory", "read", "written", "I/O pressure", "step time", "latency of"):
+    for name in ("memory", "read", "written", "I/O pressure", "step time", "Latency of"):
         assert name in with_charts
     begin = with_charts.index("\nOver time")
     assert with_charts[:begin] == shown(run)[:begin]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from edgeprof.dashboards.compare_report.sides import MOST_SIDES, Sides, compared
 from edgeprof.dashboards.compare_report.told import told
 from edgeprof.dashboards.report.figures.base import Absent, Outcome, Picture
 from edgeprof.dashboards.report.figures.series import Series
+from edgeprof.dashboards.report.theme import dark_partners
 from edgeprof.profiler.analysis.compare import CAUTION
 from edgeprof.profiler.dataset import entry_of
 from edgeprof.profiler.errors import EdgeprofError
@@ -254,3 +256,12 @@ class TestForest:
         assert figure.layout.yaxis.ticktext == ("<b>head</b>", "a")
         assert [item.text for item in figure.layout.annotations] == ["words &lt;b&gt;"]
         assert sum(len(trace.x) for trace in figure.data) == 1
+
+
+def test_no_figure_uses_a_colour_without_a_dark_partner(sides: Sides) -> None:
+    partners = dark_partners()
+    for section in SECTIONS:
+        for entry in section.entries:
+            text = picture(entry.draw(sides)).figure.update_layout(template=None).to_json()
+            assert set(re.findall(r'"(#[0-9a-fA-F]{3,8})"', text)) <= set(partners), entry.key
+            assert set(re.findall(r'"(rgba\([\d,]+,)[\d.]+\)"', text)) <= set(partners), entry.key

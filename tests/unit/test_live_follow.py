@@ -260,6 +260,17 @@ def test_a_damaged_manifest_is_waited_for(tmp_path: Path, content: str) -> None:
     assert latest(follower)["cpu"] == pytest.approx(1.5)
 
 
+def test_numbers_that_no_clock_has_are_left_out(tmp_path: Path) -> None:
+    info = dict(partial()["run"], start_ns=10**400)
+    run = LiveRun(tmp_path / "run", partial(run=info, host={"page_bytes": -1, "devices": 5}))
+    run.cgroup_v2(10.0)
+    run.cgroup_v2(11.0)
+    follower = Follower(run.path)
+    follower.look()
+    assert follower.seconds == 1.0  # since the first sample
+    assert latest(follower)["cpu"] == pytest.approx(1.5)
+
+
 @pytest.mark.parametrize("link", ["raw", "raw/cgroup", "raw/cgroup/samples.frames", "raw/phases/42-1.bin"])
 def test_links_out_of_the_capture_are_not_followed(tmp_path: Path, link: str) -> None:
     outside = LiveRun(tmp_path / "outside")

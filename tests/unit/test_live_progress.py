@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeprof.profiler.live.follow import Follower
 from edgeprof.profiler.live.progress import QUIET, Watch, in_progress
 from tests.live_run import LiveRun, partial
 
@@ -52,6 +53,16 @@ def test_what_is_no_manifest_is_no_run_in_progress(tmp_path: Path, content: str)
     run = LiveRun(tmp_path / "run")
     (run.path / "manifest.partial.json").write_text(content)
     assert not in_progress(run.path)
+
+
+def test_a_pipe_in_place_of_a_manifest_keeps_nobody_waiting(tmp_path: Path) -> None:
+    run = LiveRun(tmp_path / "run")
+    (run.path / "manifest.partial.json").unlink()
+    os.mkfifo(run.path / "manifest.partial.json")
+    assert not in_progress(run.path)
+    follower = Follower(run.path)
+    follower.look()
+    assert follower.info == {}
 
 
 def test_a_folder_that_is_not_there_or_a_link_has_none(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@
 
   function typed(ends) { // not when the page itself has put them there
     const focus = document.activeElement;
-    if (ends.length !== 2 || !ends.every(Number.isFinite) || ends[0] >= ends[1] || !focus || !focus.closest(".window")) { return; }
-    window.dash_clientside.edgeprof.look(ends[0], ends[1]);
+    const [begin, end] = ends.map((text) => Number(String(text).trim().replace(",", ".") || NaN));
+    if (!Number.isFinite(begin) || !Number.isFinite(end) || begin >= end || !focus || !focus.closest(".window")) { return; }
+    window.dash_clientside.edgeprof.look(begin, end);
   }
 
   window.dash_clientside = Object.assign({}, window.dash_clientside, { edgeprof_run: { drilled, typed } });

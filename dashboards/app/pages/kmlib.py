@@ -6,6 +6,7 @@ Addresses: ``card=PATH`` and ``score=NAME``; ``evaluation=PATH``, ``measure=NAME
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -292,7 +293,7 @@ def _record(record: Item) -> Any:
         else [html.P(f"The last {LINES_SHOWN} of {len(lines)} lines.", className="limit")]
     )
     table = parts.table(["When", "What"], rows, f"What tune did, {record.path}")
-    return parts.section(f"tune-{abs(hash(record.path)) % 10**8}", f"What tune did: {record.path}", table, *more)
+    return parts.section(f"tune-{zlib.crc32(record.path.encode()):x}", f"What tune did: {record.path}", table, *more)
 
 
 def _clock(seconds: object) -> str:

@@ -21,10 +21,14 @@ from edgeprof.dashboards.report.figures.steps import stall_share
 from edgeprof.dashboards.report.figures.zones import offset_text
 from edgeprof.dashboards.report.text import clean
 from edgeprof.dashboards.report.theme import OWNER_NAMES
+from edgeprof.profiler.dataset import metrics_of
+from edgeprof.profiler.errors import DamagedMetrics
 from edgeprof.profiler.units import count, human, seconds
 
-SLOWEST_STEPS, SLOWEST_REQUESTS = 15, 50
+SLOWEST_STEPS, SLOWEST_REQUESTS = 10, 20
 _SECTOR = 512
+_ALL = "all"
+"""What the parameter ``show`` says where the long tables are wanted: each cell slows everything on the page."""
 
 TIMELINE = rows_over_time("timeline", "Timeline", timeline.ROWS)
 PROGRAM = (
@@ -45,7 +49,7 @@ def layout(context: Context, view: View) -> Any:
             "program", "The program", parts.figure(PROGRAM[0]), listing(STEPS), *map(parts.figure, PROGRAM[1:])
         ),
         parts.section("requests", "Slowest requests", listing(REQUESTS)),
-        parts.section("capture", "Capture and its cost", *_capture(data)),
+        parts.section("capture", "Capture and its cost", *_capture(data, view)),
     ]
 
 
@@ -78,6 +82,20 @@ def _summary(data: CutData) -> list[Any]:
         if sentences:
             words += [html.H3(title), html.Ul([html.Li(sentence) for sentence in sentences])]
     found: list[Any] = [html.Div(words, className="verdict" if verdict.known else "verdict open")]
+    notes = account.notes(data)
+    if notes:
+        found.append(html.Ul([html.Li(note) for note in notes], className="notice", **{"aria-label": "Notes"}))
+    return [*found, *_metrics(data)]
+
+
+def _metrics(data: CutData) -> list[Any]:
+    from dash import html
+
+    try:
+        metrics_of(data.run)
+    except DamagedMetrics as error:
+        return [parts.notice(error)]
+    found: list[Any] = []
     tiles = summary.tiles(data)
     measured = [(tile.title, tile.value) for tile in tiles if tile.value is not None]
     if measured:
@@ -85,17 +103,10 @@ def _summary(data: CutData) -> list[Any]:
     reasons = [item for tile in tiles if tile.value is None for item in (html.Dt(tile.title), html.Dd(tile.reason))]
     if reasons:
         found.append(parts.details("Key figures that were not measured", html.Dl(reasons, className="reasons")))
-    notes = account.notes(data)
-    if notes:
-        found.append(html.Ul([html.Li(note) for note in notes], className="notice", **{"aria-label": "Notes"}))
-    metrics = summary.metric_rows(data)
-    if metrics:
-        heads = ("Metric", "Value", "Exact", "Why not")
-        found.append(parts.details("All metrics", parts.table(heads, metrics, "All metrics")))
     return found
 
 
-def _capture(data: CutData) -> list[Any]:
+def _capture(data: CutData, view: View) -> list[Any]:
     from dash import html
 
     marks = {"good": "good", "partial": "partial", "absent": "absent"}
@@ -114,15 +125,29 @@ def _capture(data: CutData) -> list[Any]:
         for line in account.collector_lines(data)
     ]
     heads = ("Collector", "Status", "Records", "Bytes", "Lost", "Remarks")
-    facts = [
-        parts.details(title, parts.table(("Fact", "Value"), values, title)) for title, values in account.facts(data)
-    ]
     return [
         parts.table(heads, rows, "Collectors", numbers=(2, 3, 4)),
         parts.details(
             "What edgeprof itself used", parts.table(("Measure", "Value"), account.overhead_rows(data), "Cost")
         ),
-        *facts,
+        *_everything(data, view),
+    ]
+
+
+def _everything(data: CutData, view: View) -> list[Any]:
+    """All metrics and facts, or the link that shows them."""
+    from dash import html
+
+    if view.get("show") != _ALL:
+        return [html.P(parts.anchor("Show all metrics and facts", view.having(show=_ALL).href))]
+    try:
+        metrics = summary.metric_rows(data)
+    except (OSError, ValueError, KeyError):  # the summary says so
+        metrics = []
+    heads = ("Metric", "Value", "Exact", "Why not")
+    tables = [parts.details("All metrics", parts.table(heads, metrics, "All metrics"))] if metrics else []
+    return tables + [
+        parts.details(title, parts.table(("Fact", "Value"), values, title)) for title, values in account.facts(data)
     ]
 
 
@@ -167,7 +192,11 @@ def _slowest_requests(context: Context, view: View) -> Any:
         return parts.empty(
             "", "no request of the run in the part that is chosen was both queued and completed in sight"
         )
-    order = known[np.argsort(-took[known], kind="stable")[:SLOWEST_REQUESTS]]
+    if len(known) > SLOWEST_REQUESTS:
+        slowest = known[np.argpartition(took[known], -SLOWEST_REQUESTS)[-SLOWEST_REQUESTS:]]
+    else:
+        slowest = known
+    order = slowest[np.argsort(-took[slowest], kind="stable")]
     heads = (
         "Queued at",
         "Took",
@@ -205,8 +234,10 @@ def _slowest_requests(context: Context, view: View) -> Any:
     ]
     words = (
         f"The slowest {len(rows)} of {count(len(known))} requests of the run in the part that is chosen, with the "
-        f"writeback of kernel threads; {count(len(took) - len(known))} others are not listed."
+        "writeback of kernel threads."
     )
+    if len(took) > len(known):
+        words += f" {count(len(took) - len(known))} others, of who else used the devices, are not listed."
     return [html.P(words, className="meta"), parts.table(heads, rows, "Slowest requests", numbers=(0, 1, 2, 3, 5, 7))]
 
 

@@ -41,8 +41,10 @@ def build(data: RunData) -> Outcome:
     parts = cgroup_kinds(data) or process_kinds(data)
     if not parts:
         return absent(data, KEY, TITLE, "cgroup")
-    time = parts[0].time
-    values = np.array([part.values for part in parts])
+    begin, end = data.window
+    shown = (parts[0].time >= begin) & (parts[0].time <= end)
+    time = parts[0].time[shown]
+    values = np.array([part.values[shown] for part in parts])
     code = phases.innermost(time)
     spent = phases.time_by_name()
     found = []
