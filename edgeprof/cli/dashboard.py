@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import signal
 from pathlib import Path
@@ -44,6 +45,8 @@ def command(
         raise EdgeprofError("a token of less than 8 characters is guessed soon; leave --token out to have one made")
     access = Access(token or (None if is_loopback(host) else secrets.token_urlsafe(24)))
     logging.basicConfig(format="edgeprof: %(message)s")
+    if os.environ.get("EDGEPROF_DEBUG", "") not in ("", "0"):
+        logging.getLogger("edgeprof").setLevel(logging.DEBUG)  # each request, and why a figure failed
 
     def ready(address: str) -> None:
         click.echo(f"{address}  (runs of {place}; Ctrl-C ends it)")
