@@ -6,6 +6,7 @@ is not whole, and ``FrameFile.damage`` says where and why.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,38 +47,62 @@ def read_frames(path: Path) -> FrameFile:
     return parse_frames(read_raw(path))
 
 
+class FrameReader:
+    """Splits captured bytes into frames; what follows them later may be given to it later.
+
+    Attributes:
+        names: the sources by their numbers, in the order in which they were defined.
+        taken: bytes of whole frames so far; what lies behind them is to be given again with what follows it.
+        cut: where the bytes end inside a frame, which may yet become whole; None: they do not.
+        damage: why no further frame can be read; None: nothing is wrong.
+    """
+
+    def __init__(self) -> None:
+        self.names: dict[int, str] = {}
+        self.taken = 0
+        self.cut: str | None = None
+        self.damage: str | None = None
+
+    def frames(self, data: bytes) -> Iterator[tuple[int, str, bytes]]:
+        """CLOCK_MONOTONIC ns, source's name and payload of each whole frame; stops for good at a damaged one."""
+        unpack, size, names = FRAME_HEADER.unpack_from, FRAME_HEADER.size, self.names
+        origin, position, end = self.taken, 0, len(data)
+        self.cut = None
+        while position < end and self.damage is None:
+            if end - position < size:
+                self.cut = f"cut inside a frame header at byte {origin + position}"
+                return
+            time_ns, source, length = unpack(data, position)
+            start = position + size
+            if length > MAX_FRAME_BYTES or time_ns >> 63:
+                self.damage = f"impossible frame header at byte {origin + position}"
+                return
+            if length > end - start:
+                self.cut = f"cut inside a frame at byte {origin + position}"
+                return
+            payload = data[start : start + length]
+            if source == SOURCE_DEFINITION:
+                if length < 4 or len(names) >= MAX_SOURCES:
+                    self.damage = f"impossible source definition at byte {origin + position}"
+                    return
+                names[int.from_bytes(payload[:4], "little")] = payload[4:].decode("utf-8", "replace")
+            elif source in names:
+                yield time_ns, names[source], payload
+            else:
+                self.damage = f"frame of an undefined source {source} at byte {origin + position}"
+                return
+            position = start + length
+            self.taken = origin + position
+
+
 def parse_frames(data: bytes) -> FrameFile:
     """Split captured bytes into series; see `FrameFile` for what happens to damaged input."""
-    names: dict[int, Series] = {}
-    series: dict[str, Series] = {}
-    unpack, size = FRAME_HEADER.unpack_from, FRAME_HEADER.size
-    position, end = 0, len(data)
-    damage: str | None = None
-    while position < end:
-        if end - position < size:
-            damage = f"cut inside a frame header at byte {position}"
-            break
-        time_ns, source, length = unpack(data, position)
-        start = position + size
-        if length > MAX_FRAME_BYTES or time_ns >> 63:
-            damage = f"impossible frame header at byte {position}"
-            break
-        if length > end - start:
-            damage = f"cut inside a frame at byte {position}"
-            break
-        payload = data[start : start + length]
-        position = start + length
-        if source == SOURCE_DEFINITION:
-            if length < 4 or len(names) >= MAX_SOURCES:
-                damage = f"impossible source definition at byte {position - length - size}"
-                break
-            name = payload[4:].decode("utf-8", "replace")
-            names[int.from_bytes(payload[:4], "little")] = series.setdefault(name, Series(name))
-            continue
-        target = names.get(source)
-        if target is None:
-            damage = f"frame of an undefined source {source} at byte {position - length - size}"
-            break
-        target.times.append(time_ns)
-        target.payloads.append(payload)
-    return FrameFile(series, damage)
+    reader = FrameReader()
+    found: dict[str, Series] = {}
+    for time_ns, name, payload in reader.frames(data):
+        if name not in found:
+            found[name] = Series(name)
+        found[name].times.append(time_ns)
+        found[name].payloads.append(payload)
+    series = {name: found.get(name) or Series(name) for name in reader.names.values()}
+    return FrameFile({**series, **found}, reader.damage or reader.cut)

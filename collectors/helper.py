@@ -4,7 +4,7 @@ import ctypes
 import os
 import signal
 import time
-from typing import IO, Any, Dict, List, NamedTuple, Optional, Sequence, Union
+from typing import IO, Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Sequence, Union
 
 from edgeprof.collectors.base import Journal
 
@@ -63,7 +63,63 @@ def ask(argv: Sequence[str], timeout: float, env: Optional[Dict[str, str]] = Non
     return Answer(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
 
 
-class HelperProcess:
+class Helper:
+    """A process of edgeprof's own beside the workload; the journal names it, so that it is ended whatever happens.
+
+    Attributes:
+        pid: its process id.
+        cpu_seconds: what it used; known once it has ended.
+    """
+
+    def __init__(self, pid: int, journal: Optional[Journal]) -> None:
+        self.pid = pid
+        self.cpu_seconds = 0.0
+        self._journal = journal
+        self._entry = 0
+        self._exit_code: Optional[int] = None
+        if journal is not None:
+            try:
+                self._entry = journal.record("process", pid=pid, start_time=start_time(pid))
+            except OSError:  # what cannot be journalled must not run
+                self._journal = None
+                self.stop(signal.SIGKILL)
+                raise
+
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        if self._exit_code is None:
+            self._reap(os.WNOHANG)
+        return self._exit_code is None
+
+    def stop(self, number: int = signal.SIGINT, timeout: float = 5.0) -> int:
+        """Ask the process to end with a signal, kill it after ``timeout`` seconds; its exit code (-N: signal N)."""
+        if self.alive():
+            os.kill(self.pid, number)
+            deadline = time.monotonic() + timeout
+            while self.alive():
+                if time.monotonic() > deadline:
+                    os.kill(self.pid, signal.SIGKILL)
+                    self._reap(0)
+                    break
+                time.sleep(0.005)
+        if self._journal is not None:
+            self._journal.done(self._entry)
+            self._journal = None
+        assert self._exit_code is not None
+        return self._exit_code
+
+    def _reap(self, flags: int) -> None:
+        try:
+            pid, status, usage = os.wait4(self.pid, flags)
+        except ChildProcessError:  # reaped elsewhere: its usage is not known any more
+            self._exit_code = 0
+            return
+        if pid == self.pid:
+            self._exit_code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+            self.cpu_seconds = usage.ru_utime + usage.ru_stime
+
+
+class HelperProcess(Helper):
     """Starts a tool in a session of its own (Ctrl-C does not reach it) and stops it by a signal.
 
     The journal names it before it can do anything, and the kernel kills it when the agent dies.
@@ -118,52 +174,49 @@ class HelperProcess:
             for target, file in zip((stdout, stderr), files):
                 if not isinstance(target, int):
                     file.close()  # type: ignore[union-attr]
-        self.pid = self._process.pid
-        self.cpu_seconds = 0.0
-        self._journal = journal
-        self._entry = 0
-        self._exit_code: Optional[int] = None
-        if journal is not None:
-            try:
-                self._entry = journal.record("process", pid=self.pid, start_time=start_time(self.pid))
-            except OSError:  # what cannot be journalled must not run
-                self._journal = None
-                self.stop(signal.SIGKILL)
-                raise
-
-    def alive(self) -> bool:
-        """Whether the tool still runs."""
-        if self._exit_code is None:
-            self._reap(os.WNOHANG)
-        return self._exit_code is None
-
-    def stop(self, number: int = signal.SIGINT, timeout: float = 5.0) -> int:
-        """Ask the tool to end with a signal, kill it after ``timeout`` seconds; its exit code (-N: signal N)."""
-        if self.alive():
-            os.kill(self.pid, number)
-            deadline = time.monotonic() + timeout
-            while self.alive():
-                if time.monotonic() > deadline:
-                    os.kill(self.pid, signal.SIGKILL)
-                    self._reap(0)
-                    break
-                time.sleep(0.005)
-        if self._journal is not None:
-            self._journal.done(self._entry)
-            self._journal = None
-        assert self._exit_code is not None
-        return self._exit_code
+        super().__init__(self._process.pid, journal)
 
     def _reap(self, flags: int) -> None:
-        try:
-            pid, status, usage = os.wait4(self.pid, flags)
-        except ChildProcessError:  # reaped elsewhere: its usage is not known any more
-            self._exit_code = self._process.returncode = 0
-            return
-        if pid == self.pid:
-            self._exit_code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-            self._process.returncode = self._exit_code
-            self.cpu_seconds = usage.ru_utime + usage.ru_stime
+        super()._reap(flags)
+        self._process.returncode = self._exit_code
+
+
+class ForkedHelper(Helper):
+    """A function in a forked process of its own: no second interpreter has to start beside the workload.
+
+    It begins in a session of its own with nothing open but standard error, at the lowest priority.  The kernel sends
+    it SIGTERM when the agent dies; the agent's signal mask is its own, too.
+
+    Raises:
+        OSError: no process can be made, or journalled.
+    """
+
+    def __init__(self, function: Callable[[], None], journal: Optional[Journal] = None) -> None:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            _run_forked(function, parent)
+        super().__init__(pid, journal)
+
+
+def _run_forked(function: Callable[[], None], parent: int) -> NoReturn:
+    """The child's side; nothing here may return into the parent's code."""
+    code = 1
+    try:
+        os.setsid()
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) != 2:
+                try:
+                    os.close(int(name))
+                except OSError:  # it was the listing's own
+                    continue
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        os.nice(19)
+        if os.getppid() == parent:
+            function()
+        code = 0
+    finally:
+        os._exit(code)
 
 
 def _writable(target: Union[str, int, None]) -> Union[IO[Any], int]:

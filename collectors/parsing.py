@@ -16,9 +16,10 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ def read_raw(path: Path) -> bytes:
             raise OSError(errno.EINVAL, "not a regular file", str(name))
         if name == path:
             return path.read_bytes()
+        import pyarrow as pa
+
         with pa.OSFile(str(name)) as file, pa.CompressedInputStream(file, "zstd") as stream:
             return bytes(stream.read())
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
-from edgeprof.collectors import schema
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MAX_COLUMNS = 4096
 """More keys than any kernel's memory.stat or vmstat has; of a damaged file with more, the further ones are dropped."""
@@ -90,6 +90,10 @@ class KeyedColumns:
 
     def table(self, name: str, unit: Callable[[str], str]) -> pa.Table:
         """The table in time order; columns beyond the schema's fixed ones get their unit from ``unit``."""
+        import pyarrow as pa
+
+        from edgeprof.collectors import schema
+
         times = sorted(self._rows)
         fixed = {item.name for item in schema.SCHEMAS[name]}
         columns: dict[str, pa.Array] = {"time_ns": pa.array(times, pa.int64())}

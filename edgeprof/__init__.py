@@ -6,7 +6,7 @@ In a program under ``edgeprof run`` these mark what it does; elsewhere they do n
         batch = next(batches)
     edgeprof.step(samples=len(batch))
 
-`open_run` opens a captured run for analysis.
+`open_run` opens a captured run for analysis, `open_runs` a folder of them; a notebook shows both.
 """
 
 from __future__ import annotations
@@ -18,14 +18,33 @@ from edgeprof.collectors.phases.recorder import mark, phase, step
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeprof.profiler.run import Run
+    from edgeprof.dashboards.notebook import NotebookRun, Runs
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "mark", "open_run", "phase", "step"]
+__all__ = ["__version__", "mark", "open_run", "open_runs", "phase", "step"]
 
 
-def open_run(path: str | Path) -> Run:
-    """Open the capture directory at ``path``; see `edgeprof.profiler.run.Run`."""
-    from edgeprof.profiler.run import open_run as opener
+def open_run(path: str | Path) -> NotebookRun:
+    """Open the capture directory at ``path``; see `edgeprof.profiler.run.Run`, and `NotebookRun.plot` for figures.
 
-    return opener(path)
+    Raises:
+        NotARun, DamagedManifest, NewerSchema
+    """
+    from edgeprof.dashboards.notebook import NotebookRun
+
+    return NotebookRun.open(path)
+
+
+def open_runs(folder: str | Path | None = None) -> Runs:
+    """Open a folder of runs; see `edgeprof.dashboards.notebook.Runs`.
+
+    Args:
+        folder: by default ``$EDGEPROF_RUNS``, else ``edgeprof-runs``.
+
+    Raises:
+        EdgeprofError: the folder cannot be read.
+    """
+    from edgeprof.dashboards.notebook import Runs
+    from edgeprof.profiler.dataset import runs_folder
+
+    return Runs(runs_folder(folder))

@@ -59,20 +59,22 @@ def list_runs(folder: Path) -> list[Entry]:
     Raises:
         EdgeprofError: the folder cannot be read.  A folder that does not exist has no runs.
     """
-    return [entry_of(path) for path in _directories(folder)]
+    return [entry_of(path) for path in run_directories(folder)]
 
 
-def _directories(folder: Path) -> list[Path]:
+def run_directories(folder: Path) -> list[Path]:
+    """Capture directories of a folder, oldest first; see `list_runs`."""
     try:
         inside = sorted(folder.iterdir())
     except FileNotFoundError:
         return []
     except OSError as error:
         raise EdgeprofError(f"cannot list the runs in {folder}: {error.strerror}; name another with --folder") from None
-    return [path for path in inside if path.is_dir() and _looks_like_a_run(path)]
+    return [path for path in inside if path.is_dir() and looks_like_a_run(path)]
 
 
-def _looks_like_a_run(path: Path) -> bool:
+def looks_like_a_run(path: Path) -> bool:
+    """Whether a directory holds a capture, whole or not."""
     return any((path / name).exists() for name in ("manifest.json", PARTIAL_MANIFEST, "raw"))
 
 
@@ -113,9 +115,9 @@ def find_path(text: str, folder: Path) -> Path:
         NoSuchRun, AmbiguousRun, NoRuns (for ``last``).
     """
     path = Path(text)
-    if path.is_dir() and (_looks_like_a_run(path) or os.sep in text):
+    if path.is_dir() and (looks_like_a_run(path) or os.sep in text):
         return path
-    names = [item.name for item in _directories(folder)]
+    names = [item.name for item in run_directories(folder)]
     if text == LAST:
         if not names:
             raise NoRuns(folder)

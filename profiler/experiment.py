@@ -60,8 +60,10 @@ class Experiment:
     isolation: IsolationSpec = field(default_factory=IsolationSpec)
 
 
-def perform(experiment: Experiment, say: Say, version: str) -> Outcome:
+def perform(experiment: Experiment, say: Say, version: str, beside: Callable[[str], None] | None = None) -> Outcome:
     """Run it.  What was changed on the machine is put back, whatever happens.
+
+    ``beside``: see `edgeprof.profiler.agent.capture.capture`.
 
     Raises:
         EdgeprofError: nothing was run.
@@ -73,7 +75,7 @@ def perform(experiment: Experiment, say: Say, version: str) -> Outcome:
         launch = stack.enter_context(launched(experiment.isolation, run, place, data, say, experiment.storage))
         with tuned(experiment.storage, place, launch.data or data, say, run.memory_limit):
             launch.run.factors.update({**place.factors, **experiment.run.factors})
-            outcome = _capture(launch.run, say, version)
+            outcome = _capture(launch.run, say, version, beside)
         try:
             launch.after(Path(outcome.path))
         finally:
@@ -152,11 +154,11 @@ def _run(experiment: Experiment, place: Place, data: Path | None, say: Say) -> R
     return replace(run, command=command, environment=environment, factors={**factors, **place.factors, **run.factors})
 
 
-def _capture(run: RunSpec, say: Say, version: str) -> Outcome:
+def _capture(run: RunSpec, say: Say, version: str, beside: Callable[[str], None] | None) -> Outcome:
     from edgeprof.profiler.agent.capture import capture
 
     try:
-        return capture(run, say, version)
+        return capture(run, say, version, beside)
     except CaptureError as error:
         failure = EdgeprofError(str(error))
         failure.exit_code = error.exit_code

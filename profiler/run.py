@@ -37,7 +37,7 @@ class Run:
     def guest(self) -> Run | None:
         """What the agent inside captured, where the workload ran in a virtual machine and its capture is ingested."""
         path = self.path / "guest"
-        return Run(path) if (path / "manifest.json").is_file() else None
+        return type(self)(path) if (path / "manifest.json").is_file() else None
 
     @property
     def inside(self) -> Run:
@@ -70,11 +70,12 @@ class Run:
         path = self.path / "metrics.parquet"
         if not path.is_file():
             return {}
-        rows = read_parquet(path).to_pylist()
+        table = read_parquet(path, ["name", "phase", "value", "unit", "reason"])
+        columns = (table.column(name).to_pylist() for name in ("name", "phase", "value", "unit", "reason"))
         return {
-            row["name"]: {"value": row["value"], "unit": row["unit"], "reason": row["reason"]}
-            for row in rows
-            if row["phase"] is None
+            name: {"value": value, "unit": unit, "reason": reason}
+            for name, phase, value, unit, reason in zip(*columns, strict=True)
+            if phase is None
         }
 
 

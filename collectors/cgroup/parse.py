@@ -12,13 +12,11 @@ import pyarrow as pa
 
 from edgeprof.collectors import schema
 from edgeprof.collectors.cgroup.capture import ROLE_PREFIX
+from edgeprof.collectors.cgroup.readings import NO_LIMIT, blkio, io_stat
 from edgeprof.collectors.frames import FrameFile, read_frames
 from edgeprof.collectors.parsing import Parsed, RunFacts
-from edgeprof.collectors.procfs.parse import USER_HZ, pressure_values
+from edgeprof.collectors.procfs.readings import USER_HZ, pressure_values
 from edgeprof.collectors.text import KeyedColumns, keyed, to_int
-
-NO_LIMIT = 1 << 62
-"""v1 writes "no limit" as the largest page-aligned number; anything this large is none."""
 
 _SINGLE = {
     "unified/memory.current": "memory_current",
@@ -153,28 +151,16 @@ def _unit(name: str) -> str:
     return "count" if name.startswith((*_COUNTS, "cpu_nr_")) else "bytes"
 
 
-_IO_KEYS = {b"rbytes": "read_bytes", b"wbytes": "write_bytes", b"rios": "read_ios", b"wios": "write_ios"}
-
-
 def io_table(frames: FrameFile) -> pa.Table:
     """One row a sample and device (``major:minor``): bytes and operations charged to the cgroup."""
     rows: dict[tuple[int, str], dict[str, int]] = {}
     for time_ns, payload in _samples(frames, "unified/io.stat"):
-        for line in payload.split(b"\n"):
-            device, *pairs = line.split(None, 64) or [b""]
-            for pair in pairs:
-                key, _, text = pair.partition(b"=")
-                number = to_int(text)
-                if key in _IO_KEYS and number is not None:
-                    rows.setdefault((time_ns, device.decode("ascii", "replace")), {})[_IO_KEYS[key]] = number
+        for device, values in io_stat(payload).items():
+            rows[time_ns, device] = values
     for file, what in (("io_service_bytes", "bytes"), ("io_serviced", "ios")):
         for time_ns, payload in _samples(frames, f"blkio/blkio.throttle.{file}_recursive"):
-            for line in payload.split(b"\n"):
-                fields = line.split(None, 3)
-                number = to_int(fields[2]) if len(fields) == 3 and fields[1] in (b"Read", b"Write") else None
-                if number is not None:
-                    row = rows.setdefault((time_ns, fields[0].decode("ascii", "replace")), {})
-                    row[f"{fields[1].decode().lower()}_{what}"] = number
+            for device, values in blkio(payload, what).items():
+                rows.setdefault((time_ns, device), {}).update(values)
     keys = sorted(rows)
     names = ("read_bytes", "write_bytes", "read_ios", "write_ios")
     columns = {name: pa.array([rows[key].get(name) for key in keys], pa.int64()) for name in names}

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from edgeprof.collectors.phases.step_names import BEFORE_STEPS, PROLONGS, RANKS
+
 if TYPE_CHECKING:
     from edgeprof.collectors.phases.parse import Records
 
@@ -144,9 +146,8 @@ def steps(records: Records, kinds: tuple[int, int, int], process_count: int) -> 
 
 
 def _step_ranks(names: list[str]) -> tuple[Array, Array]:
-    known = {"": 3, "train": 2, "train+": 2, "infer": 1, "infer+": 1}
-    rank = np.array([known.get(name, 0) for name in names] or [0], np.int64)
-    return rank, np.array([name.endswith("+") for name in names] or [False], bool)
+    rank = np.array([RANKS.get(name, 0) for name in names] or [0], np.int64)
+    return rank, np.array([name.endswith(PROLONGS) for name in names] or [False], bool)
 
 
 def _position(process: Array) -> Array:
@@ -180,7 +181,7 @@ def _step_starts(records: Records, bases: Array, step_begin: int, phase_begin: i
 
 def _first_phase(records: Records, process: int, phase_begin: int, before_ns: int) -> int:
     low, high = np.searchsorted(records.process, [process, process + 1])
-    outside = [code for code, name in enumerate(records.names) if name in ("startup", "import")]
+    outside = [code for code, name in enumerate(records.names) if name in BEFORE_STEPS]
     times, names = records.time[low:high], records.name[low:high]
     begins = (records.kind[low:high] == phase_begin) & ~np.isin(names, outside) & (times <= before_ns)
     return int(times[begins].min()) if begins.any() else -1

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from edgeprof.collectors.procfs.parse import USER_HZ
+from edgeprof.collectors.procfs.readings import USER_HZ
 
 if TYPE_CHECKING:
     from edgeprof.collectors.phases.parse import Process, Records

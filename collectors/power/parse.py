@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +11,9 @@ import pyarrow as pa
 
 from edgeprof.collectors import schema
 from edgeprof.collectors.frames import FrameFile, Series, read_frames
-from edgeprof.collectors.parsing import Parsed, RunFacts, read_raw
+from edgeprof.collectors.parsing import Parsed, RunFacts
 from edgeprof.collectors.power.capture_sensors import TOTALS
+from edgeprof.collectors.power.rails import WATTS, Rail, described
 from edgeprof.collectors.power.tegrastats import Reading, read_lines
 from edgeprof.collectors.text import to_int
 
@@ -23,20 +21,6 @@ Floats = npt.NDArray[np.float64]
 Times = npt.NDArray[np.int64]
 
 _COLUMNS = ("time_ns", "rail", "source", "power", "energy", "total")
-_WATTS = {"uW": 1e-6, "mW": 1e-3, "mV*mA": 1e-6, "uW if discharging": 1e-6}
-_MAX_RAILS = 1024
-
-
-@dataclass(frozen=True)
-class Rail:
-    """A rail as the capture half described it, see `capture_sensors.Rail`."""
-
-    name: str
-    source: str
-    quantity: str
-    frames: tuple[str, ...]
-    total: bool
-    limit: int | None
 
 
 def parse(raw: Path, facts: RunFacts) -> Parsed:
@@ -48,7 +32,7 @@ def parse(raw: Path, facts: RunFacts) -> Parsed:
     if frames is None:
         return Parsed({"power": schema.empty("power")})
     notes = [f"power: {frames.damage}; what lies before is kept"] if frames.damage else []
-    rails, bad = _described(raw)
+    rails, bad = described(raw)
     if bad:
         notes.append(bad)
     tables = [table for rail in rails if (table := _rail_table(rail, frames, notes)) is not None]
@@ -94,27 +78,6 @@ def energy_of_counter(counts: Floats, limit: int | None) -> tuple[Floats, Floats
     return differences, sums
 
 
-def _described(raw: Path) -> tuple[list[Rail], str | None]:
-    """The rails of ``rails.json``, and what was wrong with it."""
-    try:
-        content = json.loads(read_raw(raw / "power" / "rails.json"))
-    except (OSError, ValueError, RecursionError):
-        return [], "power: rails.json is missing or damaged, so its sensors' units are unknown"
-    rails = [rail for item in content[:_MAX_RAILS] if (rail := _rail(item))] if isinstance(content, list) else []
-    return rails, None
-
-
-def _rail(item: Any) -> Rail | None:
-    if not isinstance(item, dict) or item.get("quantity") not in (*_WATTS, "uJ"):
-        return None
-    frames, limit = item.get("frames"), item.get("limit")
-    if not isinstance(frames, list) or len(frames) != (2 if item["quantity"] in ("mV*mA", "uW if discharging") else 1):
-        return None
-    limit = limit if isinstance(limit, int) and 0 < limit < 1 << 63 else None
-    names = str(item.get("rail"))[:200], str(item.get("source"))[:40]
-    return Rail(*names, item["quantity"], tuple(map(str, frames)), item.get("total") is True, limit)
-
-
 def _rail_table(rail: Rail, frames: FrameFile, notes: list[str]) -> pa.Table | None:
     times, values = _values(rail, [frames.get(name) for name in rail.frames])
     if not times.size:
@@ -127,7 +90,7 @@ def _rail_table(rail: Rail, frames: FrameFile, notes: list[str]) -> pa.Table | N
         if np.isnan(sums[~np.isnan(values)]).any():
             notes.append(f"power: the energy counter of {rail.name} restarted during the run; its energy ends there")
     else:
-        power = values * _WATTS[rail.quantity]
+        power = values * WATTS[rail.quantity]
     return schema.table(
         "power",
         {

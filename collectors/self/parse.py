@@ -9,7 +9,7 @@ import pyarrow as pa
 from edgeprof.collectors import schema
 from edgeprof.collectors.frames import read_frames
 from edgeprof.collectors.parsing import Parsed, RunFacts
-from edgeprof.collectors.procfs.parse import PAGE_BYTES, read_process
+from edgeprof.collectors.procfs.readings import PAGE_BYTES, read_process
 
 
 def parse(raw: Path, facts: RunFacts) -> Parsed:

@@ -8,47 +8,41 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
-from edgeprof.profiler.errors import NotIngested
-from edgeprof.profiler.files import CannotWrite, replacing
+from edgeprof.dashboards.export.part import WHOLE, Part, Spans
+from edgeprof.dashboards.export.tables import make_folder, table_files
+from edgeprof.profiler.files import replacing
 from edgeprof.profiler.run import Run
 
 COLUMNS_FILE = "columns.csv"
 
 
-def write(run: Run, path: Path) -> Path:
+def write(run: Run, path: Path, part: Part = WHOLE) -> Path:
     """Write ``<table>.csv`` for each table, metrics.csv where metrics were made, and columns.csv into a folder.
 
-    A null is an empty field; text is quoted as RFC 4180 asks.
+    A null is an empty field; text is quoted as RFC 4180 asks.  Metrics are those of the whole run.
 
     Raises:
         NotIngested: the run has no tables.
+        EmptyPart, NoSuchPhase: see `Part.spans`.
         CannotWrite: the folder cannot be made or written to, or is a file.
     """
-    names = run.tables
-    if not names:
-        raise NotIngested(run.path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotWrite(path, error) from None
-    files = {name: run.path / "tables" / f"{name}.parquet" for name in names}
-    metrics = run.path / "metrics.parquet"
-    if metrics.is_file():
-        files["metrics"] = metrics
+    files = table_files(run)
+    spans = part.spans(run)
+    make_folder(path)
     for name, file in files.items():
-        _convert(file, path / f"{name}.csv")
+        _convert(file, path / f"{name}.csv", spans)
     with replacing(path / COLUMNS_FILE) as temporary:
         arrow_csv.write_csv(_columns(files), temporary)
     return path
 
 
-def _convert(source: Path, target: Path) -> None:
+def _convert(source: Path, target: Path, spans: Spans) -> None:
     """One Parquet file to CSV, a batch at a time, so that a large table need not fit into memory."""
     with pq.ParquetFile(source) as file, replacing(target) as temporary:
         plain = pa.schema([pa.field(item.name, _plain(item.type)) for item in file.schema_arrow])
         with arrow_csv.CSVWriter(temporary, plain) as writer:
             for batch in file.iter_batches():
-                writer.write_table(pa.Table.from_batches([batch]).cast(plain))
+                writer.write_table(spans.rows(pa.Table.from_batches([batch])).cast(plain))
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

@@ -3,8 +3,9 @@
 Format: "Trace Event Format", Google, 2016.  Phases are complete events ("X") of their process
 and thread, steps complete events of a track of their own, block requests nestable asynchronous
 events ("b", "e") with one process track a device, and memory, pressure, CPU and power are
-counters ("C").  Times are CLOCK_MONOTONIC in microseconds with three decimals, so that traces of
-other tools from the same machine can be laid beside it; the clock triplets stand in ``otherData``.
+counters ("C").  Of a part of a run, slices that overlap it are there whole.  Times are
+CLOCK_MONOTONIC in microseconds with three decimals, so that traces of other tools from the same
+machine can be laid beside it; the clock triplets stand in ``otherData``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgeprof.dashboards.export.counters import counters
+from edgeprof.dashboards.export.part import WHOLE, Part, Spans
 from edgeprof.profiler.errors import NotIngested
 from edgeprof.profiler.files import replacing
 from edgeprof.profiler.run import Run
@@ -27,28 +29,30 @@ DEVICE_TRACKS = 1_000_000_000
 _BATCH = 65536
 
 
-def write(run: Run, path: Path) -> Path:
+def write(run: Run, path: Path, part: Part = WHOLE) -> Path:
     """Write the trace to a file; compressed with gzip when its name ends in ``.gz``.
 
     Raises:
         NotIngested: the run has no tables.
+        EmptyPart, NoSuchPhase: see `Part.spans`.
         CannotWrite: the file cannot be written.
     """
     if not run.tables:
         raise NotIngested(run.path)
+    spans = part.spans(run)
     with replacing(path) as temporary, ExitStack() as stack:
         file: Any = stack.enter_context(temporary.open("wb"))
         if path.suffix == ".gz":
             file = stack.enter_context(gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=2, mtime=0))
         text = stack.enter_context(io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="\n"))
-        _write_trace(run, text)
+        _write_trace(run, spans, text)
     return path
 
 
-def _write_trace(run: Run, text: IO[str]) -> None:
+def _write_trace(run: Run, spans: Spans, text: IO[str]) -> None:
     text.write('{"displayTimeUnit":"ms","otherData":' + json.dumps(_facts(run)) + ',"traceEvents":[\n')
     first = True
-    for block in _blocks(events(run)):
+    for block in _blocks(events(run, spans)):
         text.write(("" if first else ",\n") + block)
         first = False
     text.write("\n]}\n")
@@ -74,12 +78,12 @@ def _blocks(lines: Iterable[str]) -> Iterator[str]:
         yield ",\n".join(piece)
 
 
-def events(run: Run) -> Iterator[str]:
+def events(run: Run, spans: Spans) -> Iterator[str]:
     """All events of the trace, one JSON object a line."""
-    yield from _phases(run)
-    yield from _steps(run)
-    yield from _requests(run)
-    yield from _counters(run)
+    yield from _phases(run, spans)
+    yield from _steps(run, spans)
+    yield from _requests(run, spans)
+    yield from _counters(run, spans)
 
 
 def us(time_ns: int) -> str:
@@ -88,11 +92,11 @@ def us(time_ns: int) -> str:
     return f"{sign}{abs(time_ns) // 1000}.{abs(time_ns) % 1000:03d}"
 
 
-def _rows(run: Run, table: str, columns: list[str]) -> Iterator[tuple[Any, ...]]:
+def _rows(run: Run, spans: Spans, table: str, columns: list[str]) -> Iterator[tuple[Any, ...]]:
     """Rows of a table as tuples, None for null or for a column that is not there; nothing without the table."""
     if not run.has(table):
         return
-    data = run.arrow(table)
+    data = spans.rows(run.arrow(table))
     for batch in data.select([name for name in columns if name in data.column_names]).to_batches(_BATCH):
         present = {name: batch.column(name).to_pylist() for name in batch.schema.names}
         nothing = [None] * batch.num_rows
@@ -107,12 +111,12 @@ def name_event(pid: int, name: str, tid: int | None = None) -> str:
     return json.dumps({**event, "args": {"name": name}})
 
 
-def _phases(run: Run) -> Iterator[str]:
+def _phases(run: Run, spans: Spans) -> Iterator[str]:
     names: dict[str, str] = {}
     main: set[int] = set()
     seen: set[int] = set()
     for start, end, name, pid, tid, is_main, cut in _rows(
-        run, "phases", ["start_ns", "end_ns", "name", "pid", "tid", "main", "cut"]
+        run, spans, "phases", ["start_ns", "end_ns", "name", "pid", "tid", "main", "cut"]
     ):
         if start is None or end is None or end < start:
             continue
@@ -129,10 +133,10 @@ def _phases(run: Run) -> Iterator[str]:
         yield name_event(pid, "main process" if pid in main else "process")
 
 
-def _steps(run: Run) -> Iterator[str]:
+def _steps(run: Run, spans: Spans) -> Iterator[str]:
     track = DEVICE_TRACKS - 1
     found = False
-    for step, start, end, samples in _rows(run, "steps", ["step", "start_ns", "end_ns", "samples"]):
+    for step, start, end, samples in _rows(run, spans, "steps", ["step", "start_ns", "end_ns", "samples"]):
         if start is None or end is None or end < start:
             continue
         found = True
@@ -148,7 +152,7 @@ def _steps(run: Run) -> Iterator[str]:
 _BLOCK_COLUMNS = ["queued_ns", "issued_ns", "completed_ns", "device", "op", "bytes", "sector", "comm", "pid", "owner"]
 
 
-def _requests(run: Run) -> Iterator[str]:
+def _requests(run: Run, spans: Spans) -> Iterator[str]:
     """A slice from queue to completion with the device's part inside; one still open at the end has no end event."""
     devices: dict[str, int] = {}
     quoted: dict[Any, str] = {}
@@ -160,13 +164,15 @@ def _requests(run: Run) -> Iterator[str]:
         return found
 
     number = 0
-    for queued, issued, completed, device, op, size, sector, comm, pid, owner in _rows(run, "block_io", _BLOCK_COLUMNS):
+    for queued, issued, completed, device, op, size, sector, comm, pid, owner in _rows(
+        run, spans, "block_io", _BLOCK_COLUMNS
+    ):
         start = queued if queued is not None else issued
         if start is None:
             continue
         number += 1
         track = devices.setdefault(device or "?", DEVICE_TRACKS + len(devices))
-        common = f'"cat":"block","id":{number},"pid":{track},"tid":{track}'
+        common = f'"cat":"block","id2":{{"local":"{number}"}},"pid":{track},"tid":{track}'
         name = f'"name":{text(op or "request")}'
         yield (
             f'{{"ph":"b",{common},{name},"ts":{us(start)},"args":{{"bytes":{text(size)},"sector":{text(sector)},'
@@ -182,13 +188,14 @@ def _requests(run: Run) -> Iterator[str]:
         yield name_event(track, f"block device {device}")
 
 
-def _counters(run: Run) -> Iterator[str]:
+def _counters(run: Run, spans: Spans) -> Iterator[str]:
     track, found = DEVICE_TRACKS - 2, False
     for counter in counters(run):
         name = json.dumps(counter.name)
         keys = [json.dumps(key) for key in counter.values]
+        held = spans.hold(counter.time_ns)
         for time_ns, *values in zip(
-            counter.time_ns.tolist(), *(item.tolist() for item in counter.values.values()), strict=False
+            counter.time_ns[held].tolist(), *(item[held].tolist() for item in counter.values.values()), strict=False
         ):
             known = ",".join(
                 f"{key}:{value:.9g}" for key, value in zip(keys, values, strict=False) if value == value

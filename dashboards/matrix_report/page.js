@@ -41,7 +41,7 @@
     plot.setAttribute("aria-label", part.querySelector("h3").firstChild.textContent.trim() + ". " + figure.label);
     CellTable.plain(part.querySelector("[data-rows]"), figure.rows);
     Plotly.react(plot, figure.traces, figure.layout, {
-      responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"], toImageButtonOptions: { format: "svg" }
+      responsive: true, displaylogo: false, showSendToCloud: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"], toImageButtonOptions: { format: "svg" }
     });
   }
 

@@ -11,7 +11,7 @@
       const layout = Object.assign({ autosize: true, template: look.template }, figure.layout);
       figure.traces.filter(trace => trace.type === "heatmap").forEach(trace => { trace.colorscale = look.ramp; });
       plot.style.height = layout.height + "px";
-      Plotly.react(plot, figure.traces, layout, { responsive: true, displaylogo: false, toImageButtonOptions: { format: "svg" } });
+      Plotly.react(plot, figure.traces, layout, { responsive: true, displaylogo: false, showSendToCloud: false, toImageButtonOptions: { format: "svg" } });
     });
     document.documentElement.setAttribute("data-drawn", "all");
   }

@@ -67,7 +67,7 @@ def render(run: Run) -> str:
         tiles=summary.tiles(data),
         metrics=summary.metric_rows(data),
         sections=sections,
-        specs={item.key: _spec(item) for section in sections for item in section.outcomes if isinstance(item, Picture)},
+        specs={item.key: spec(item) for section in sections for item in section.outcomes if isinstance(item, Picture)},
         collectors=account.collector_lines(data),
         overhead=account.overhead_rows(data),
         facts=account.facts(data),
@@ -98,7 +98,7 @@ def draw(entry: Entry, data: RunData) -> Outcome:
         return Absent(entry.key, entry.title, reason, "make the tables again with `edgeprof ingest`", failed=True)
 
 
-def _spec(picture: Picture) -> Any:
+def spec(picture: Picture) -> Any:
     """The figure as JSON for a script element; the page's theme takes the place of plotly's own template."""
     picture.figure.layout.template = None
     text = picture.figure.to_json(validate=False, engine="json")

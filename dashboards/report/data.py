@@ -82,6 +82,11 @@ class RunData:
         ends += [self.number("phases", "end_ns"), self.number("block_io", "completed_ns")]
         return max((float(np.nanmax(end)) for end in ends if np.isfinite(end).any()), default=0.0)
 
+    @property
+    def window(self) -> tuple[float, float]:
+        """Begin and end of the time that figures show, seconds since start: the whole run."""
+        return 0.0, self.wall_time
+
     def has(self, table: str) -> bool:
         """Whether a table is there, can be read and has rows."""
         return self._schema(table) is not None and self._rows[table] > 0

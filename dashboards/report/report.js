@@ -56,7 +56,7 @@
     spec.layout.autosize = true;
     return Plotly.react(plot, spec.data, spec.layout, {
       responsive: true,
-      displaylogo: false,
+      displaylogo: false, showSendToCloud: false,
       modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
       toImageButtonOptions: { format: "svg" }
     });

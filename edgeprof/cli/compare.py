@@ -47,6 +47,16 @@ GROUPS_HELP = (
     metavar="'METRIC>N%'",
     help="Exit with 1 where a metric is shown to be worse by more than this; may be repeated.",
 )
+@click.option(
+    "--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Also write a page with figures, one file."
+)
+@click.option(
+    "--align",
+    type=click.Choice(["start", "step"]),
+    default="start",
+    show_default=True,
+    help="What time 0 is in the page's figures: each run's start, or its first step.",
+)
 @folder_option
 @json_option
 @click.pass_context
@@ -58,6 +68,8 @@ def command(
     base: str | None,
     everything: bool,
     fail_on: tuple[str, ...],
+    page: Path | None,
+    align: str,
     folder: Path | None,
     as_json: bool,
 ) -> int:
@@ -76,8 +88,29 @@ def command(
         if fail_on or base:
             raise click.UsageError("--fail-on and --base need groups of runs: name folders, --group or --by")
         _compare_runs(runs, place, as_json)
+        if page is not None:
+            _write(page, _single(runs, place), align)
         return 0
-    return _compare_groups(_groups(runs, named, by, base, place), fail_on, everything, as_json)
+    groups = _groups(runs, named, by, base, place)
+    code = _compare_groups(groups, fail_on, everything, as_json)
+    if page is not None:
+        _write(page, groups, align)
+    return code
+
+
+def _single(runs: Sequence[str], place: Path) -> list[Group]:
+    from edgeprof.dashboards.compare_report.sides import single
+    from edgeprof.profiler.dataset import entry_of, find_path
+
+    return [single(entry_of(find_path(text, place))) for text in runs]
+
+
+def _write(page: Path, groups: Sequence[Group], align: str) -> None:
+    from edgeprof.dashboards.compare_report import build
+    from edgeprof.dashboards.compare_report.sides import compared
+
+    build(compared(groups, "step" if align == "step" else "start"), page)
+    click.echo(page, err=True)
 
 
 def _compare_runs(runs: Sequence[str], place: Path, as_json: bool) -> None:

@@ -40,6 +40,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "show": CommandEntry("edgeprof.cli.show", "Print a run: verdict, figures, phases, what was not captured."),
     "matrix": CommandEntry("edgeprof.cli.matrix", "Run a study over a matrix of options, from one YAML file."),
     "compare": CommandEntry("edgeprof.cli.compare", "Print how runs, or groups of them, differ from the first."),
+    "dashboard": CommandEntry("edgeprof.cli.dashboard", "Look at a folder of runs in the browser."),
     "query": CommandEntry("edgeprof.cli.query", "Run SQL over the tables of all runs of a folder."),
     "dataset": CommandEntry("edgeprof.cli.dataset", "Make training sets of captured runs, and describe them."),
     "export": CommandEntry("edgeprof.cli.export", "Write a run in another tool's format."),
@@ -100,6 +101,10 @@ def cli(ctx: click.Context, debug: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; errors are printed as one sentence."""
     args = list(sys.argv[1:] if arguments is None else arguments)
+    if any(getattr(stream, "encoding", "utf-8") not in ("utf-8", None) for stream in (sys.stdout, sys.stderr)):
+        from edgeprof.cli.encoding import survive
+
+        survive()
     if "_EDGEPROF_COMPLETE" in os.environ:
         cli.main(args, prog_name="edgeprof")
     try:

@@ -6,7 +6,7 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from edgeprof.profiler.run import Run
+
+Charts = Callable[["Run", "Console"], None]
+"""Prints the charts of a run."""
 
 PIPE_WIDTH = 1000
 """Columns of a table that goes to a file or a pipe, where no terminal tells a width."""
@@ -121,20 +124,46 @@ def summary(run: Run) -> dict[str, Any]:
     }
 
 
-def print_summary(run: Run, console: Console) -> None:
-    """Print a run for a person: verdict, figures, phases, what is missing and why, overhead."""
+def print_line(text: str, console: Console) -> None:
+    """Print a line as it is: nothing in it is a mark-up, and it is not wrapped."""
+    console.print(_text(text), soft_wrap=True)
+
+
+def print_summary(run: Run, console: Console, charts: Charts | None = None) -> None:
+    """Print a run for a person: verdict, figures, charts, phases, what is missing and why, overhead."""
     told = summary(run)
     _print_head(told["run"], console)
     _print_verdict(told["verdict"], console)
     _print_roles(told["roles"], console)
     _print_figures(told["metrics"], console)
+    if charts is not None:
+        charts(run, console)
     _print_phases(told["phases"], told["run"].get("wall_time"), console)
     _print_missing(told["collectors"], told["metrics"], console)
     _print_overhead(told["overhead"], told["metrics"], console)
     notes = [*run.manifest.get("notes", ()), *(run.manifest.get("ingest") or {}).get("notes", ())]
     if notes:
-        _heading("Notes", console)
+        heading("Notes", console)
         _bullets(notes, console)
+
+
+def print_closing(run: Run, console: Console, charts: Charts) -> None:
+    """Print the end of a run on its terminal: verdict, key figures and charts; `edgeprof show` tells the rest."""
+    from edgeprof.dashboards.report.data import RunData
+    from edgeprof.dashboards.report.summary import tiles
+
+    told = summary(run)
+    _print_head(told["run"], console)
+    _print_verdict(told["verdict"], console)
+    _print_roles(told["roles"], console)
+    known = [tile for tile in tiles(RunData(run)) if tile.value is not None]
+    half = (len(known) + 1) // 2
+    pairs = [known[row::half] for row in range(half)]
+    cells = [[cell for tile in pair for cell in (tile.title, tile.value)] for pair in pairs]
+    if cells:
+        console.print(make_table(["", "", "", ""], [[*row, *[""] * (4 - len(row))] for row in cells], right=(1, 3)))
+    charts(run, console)
+    _print_overhead(told["overhead"], told["metrics"], console)
 
 
 def outcome(info: Mapping[str, Any]) -> str:
@@ -152,7 +181,8 @@ def _text(content: object, style: str = "") -> Text:
     return Text(plain(content), style=style)
 
 
-def _heading(title: str, console: Console) -> None:
+def heading(title: str, console: Console) -> None:
+    """Print the heading of a part, below an empty line."""
     console.print()
     console.print(_text(title, "bold"))
 
@@ -209,7 +239,7 @@ ROLE_COLUMNS = (
 def _print_roles(roles: Mapping[str, Any] | None, console: Console) -> None:
     if not roles:
         return
-    _heading("Roles", console)
+    heading("Roles", console)
     rows = [
         [item["role"], *(None if item.get(key) is None else human(item[key], unit) for _, key, unit in ROLE_COLUMNS)]
         for item in roles.get("figures") or ()
@@ -223,7 +253,7 @@ def _print_figures(metrics: Mapping[str, Mapping[str, Any]], console: Console) -
     known = [(name, human(item["value"], item["unit"])) for name, item in metrics.items() if item["value"] is not None]
     if not known:
         return
-    _heading("Figures", console)
+    heading("Figures", console)
     half = (len(known) + 1) // 2
     pairs = [(*known[row], *(known[row + half] if row + half < len(known) else ("", ""))) for row in range(half)]
     from rich.table import Table
@@ -237,7 +267,7 @@ def _print_figures(metrics: Mapping[str, Mapping[str, Any]], console: Console) -
 def _print_phases(phases: Sequence[Mapping[str, Any]], wall: float | None, console: Console) -> None:
     if not phases:
         return
-    _heading("Phases", console)
+    heading("Phases", console)
 
     def cell(metrics: Mapping[str, Any], name: str) -> str | None:
         item = metrics.get(name)
@@ -272,12 +302,12 @@ def _print_missing(collectors: Sequence[Any], metrics: Mapping[str, Mapping[str,
             reasons.setdefault(str(metric["reason"]), []).append(name)
     lines += [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]
     if lines:
-        _heading("Not captured", console)
+        heading("Not captured", console)
         _bullets(lines, console)
 
 
 def _print_overhead(overhead: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]], console: Console) -> None:
-    _heading("edgeprof itself", console)
+    heading("edgeprof itself", console)
     lost = (metrics.get("lost_records") or {}).get("value", overhead.get("lost_records"))
     parts = [
         f"{human(overhead.get('cpu_seconds'), 's')} of CPU time",

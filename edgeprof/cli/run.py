@@ -95,6 +95,12 @@ class RunCommand(click.Command):
 @workload_options
 @storage_options
 @isolation_options
+@click.option(
+    "--live/--no-live",
+    default=None,
+    help="Show on the terminal's last line what the run does; without a terminal, a line each ten seconds.  "
+    "[default: on a terminal]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.pass_context
@@ -102,7 +108,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     """Capture a built-in workload, or any command after --: what memory and I/O did while it ran."""
     experiment = experiment_of(ctx, options)
     say = (lambda line: None) if options["quiet"] else (lambda line: click.echo(f"edgeprof: {line}", err=True))
-    outcome = _perform(experiment, say)
+    outcome = _perform(experiment, say, options)
     code = outcome.code()
     try:
         _after(outcome, options, say)
@@ -205,11 +211,21 @@ def _factors(pairs: tuple[str, ...]) -> dict[str, str]:
     return factors
 
 
-def _perform(experiment: Experiment, say: Any) -> Outcome:
+def _perform(experiment: Experiment, say: Any, options: dict[str, Any]) -> Outcome:
     from edgeprof import __version__
+    from edgeprof.cli.live import chosen_display
     from edgeprof.profiler.experiment import perform
 
-    return perform(experiment, say, __version__)
+    display = chosen_display(options["live"], quiet=options["quiet"] or options["as_json"])
+    if options["live"]:
+        say(
+            f"`edgeprof dashboard {_shown(options['output'])}` shows it in the browser, too, at http://127.0.0.1:8050/live"
+        )
+    try:
+        return perform(experiment, say, __version__, display.show if display else None)
+    finally:
+        if display:
+            display.leave()
 
 
 def _after(outcome: Outcome, options: dict[str, Any], say: Any) -> None:
@@ -220,7 +236,8 @@ def _after(outcome: Outcome, options: dict[str, Any], say: Any) -> None:
     if not options["ingest"]:
         say(f"captured in {_shown(path)}; read it with `edgeprof ingest {_shown(path)}`")
         return
-    from edgeprof.cli.output import make_console, print_json, print_summary, summary
+    from edgeprof.cli.charts import print_charts
+    from edgeprof.cli.output import make_console, print_closing, print_json, print_summary, summary
     from edgeprof.profiler.ingest import ingest
 
     say("reading what was captured ...")
@@ -233,8 +250,12 @@ def _after(outcome: Outcome, options: dict[str, Any], say: Any) -> None:
     if options["as_json"]:
         print_json(summary(run))
     elif not options["quiet"]:
-        print_summary(run.inside, make_console(stderr=True))
-    say(f"capture: {_shown(path)}")
+        console = make_console(stderr=True)
+        if console.is_terminal:
+            print_closing(run.inside, console, print_charts)
+        else:
+            print_summary(run.inside, console)
+    say(f"capture: {_shown(path)}; `edgeprof show {_shown(path)}` tells all of it")
     if report:
         say(f"report:  {_shown(report)}")
 

@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from edgeprof.collectors import registry
 from edgeprof.collectors.base import Context, Roots
-from edgeprof.collectors.helper import start_time
+from edgeprof.collectors.helper import ForkedHelper, start_time
 from edgeprof.profiler.agent import host, launch, manifest
 from edgeprof.profiler.agent.cgroups import RunCgroup
 from edgeprof.profiler.agent.drive import Driven, make, start_all
@@ -36,6 +36,9 @@ _GRACE = 0.5
 """Seconds that processes get to end after the workload's first process, such as DataLoader's helpers."""
 _FILES = 8192
 """Files that edgeprof may have open: several for each process of the run."""
+BESIDE_AFTER = 4.0
+"""Seconds that a run lasts before what is to go on beside it begins: its start takes about 20 ms of CPU time, which is
+too large a share of a shorter run."""
 _LOW_SPACE = 32 << 20
 """Free bytes below which sampling stops, so that the run itself does not meet a full disk because of edgeprof."""
 
@@ -53,13 +56,20 @@ class Outcome(NamedTuple):
         return 128 + self.signal if self.signal is not None else int(self.exit_code or 0)
 
 
-def capture(spec: RunSpec, announce: Callable[[str], None] = lambda line: None, version: str = "") -> Outcome:
+def capture(
+    spec: RunSpec,
+    announce: Callable[[str], None] = lambda line: None,
+    version: str = "",
+    beside: Optional[Callable[[str], None]] = None,
+) -> Outcome:
     """Run ``spec.command`` and capture it.
 
     Args:
         spec: what to do.
         announce: told in one line what the user should know as the run starts.
         version: edgeprof's version, for the manifest.
+        beside: called with the capture directory in a process of its own while the run goes on, such as to show it;
+            it returns when SIGTERM comes, which it finds blocked (`signal.sigtimedwait`).
 
     Raises:
         CaptureError: nothing was run, and the machine is as before.
@@ -68,7 +78,7 @@ def capture(spec: RunSpec, announce: Callable[[str], None] = lambda line: None, 
     program = launch.find_program(spec.command, dict(os.environ, **spec.environment))
     _check(spec)
     _clean_up_after_others(announce)
-    session = _Session(spec, program, version, began)
+    session = _Session(spec, program, version, began, beside)
     try:
         return session.run(announce)
     finally:
@@ -108,11 +118,15 @@ def _check(spec: RunSpec) -> None:
 class _Session:
     """The state of one capture; see `capture`."""
 
-    def __init__(self, spec: RunSpec, program: str, version: str, began: float) -> None:
+    def __init__(
+        self, spec: RunSpec, program: str, version: str, began: float, beside: Optional[Callable[[str], None]] = None
+    ) -> None:
         self.spec = spec
         self.program = program
         self.version = version
         self.began = began
+        self.beside = beside
+        self.beside_process: Optional[ForkedHelper] = None
         self.roots = Roots(**spec.roots)
         name = _safe_name(spec.name or os.path.basename(spec.command[0]))
         self.id = "{}-{}-{}".format(time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), name, secrets.token_hex(3))
@@ -255,12 +269,25 @@ class _Session:
                 continue
             now = time.monotonic_ns()
             self._sample_all(now, drain_only=ticks % governor.stretch != 0)
+            if self.beside is not None and now - start_ns >= BESIDE_AFTER * 1e9:
+                self._start_beside(self.beside)
             governor.update()
             ticks += 1
             due = max(due + interval, now)
         self.end_ns = time.monotonic_ns()
         self.run_cpu = cpu_seconds() - self.setup_cpu
         self.stretch = governor.worst
+
+    def _start_beside(self, beside: Callable[[str], None]) -> None:
+        self.beside = None
+        try:
+            self.beside_process = ForkedHelper(lambda: beside(self.path), self.journal)
+        except OSError as error:
+            self.notes.append("what goes on beside the run could not be started: {}".format(error.strerror or error))
+
+    def _stop_beside(self) -> None:
+        if self.beside_process is not None:
+            self.beside_process.stop(signal.SIGTERM)
 
     def _receive(self, received: Any, pid: int) -> None:
         if received.si_signo == signal.SIGCHLD:
@@ -302,6 +329,7 @@ class _Session:
         for item in self.driven:
             item.last(now)
         ending = launch.wait_for(self.child.pid)
+        self._stop_beside()
         left = self._left_running()
         for item in reversed(self.driven):
             item.stop()
@@ -343,6 +371,7 @@ class _Session:
 
     def close(self) -> None:
         """Restore the machine, whatever happened."""
+        self._stop_beside()
         for item in reversed(self.driven):
             item.stop()
         if not self.launched and self.child is not None:
@@ -395,6 +424,7 @@ class _Session:
             run_cpu_seconds=self.run_cpu,
             wall_added_seconds=self.hold_seconds + time.monotonic() - self.end_ns / 1e9 if ending else None,
             sampling_stretch=self.stretch,
+            beside_cpu_seconds=self.beside_process.cpu_seconds if self.beside_process else 0.0,
         )
         return manifest.build(
             run_id=self.id,
@@ -409,7 +439,7 @@ class _Session:
             collectors=[item.report() for item in self.driven],
             usage=usage,
             cgroup={"mode": self.cgroup.mode, "paths": self.cgroup.paths, "reason": self.cgroup.reason},
-            helpers=self._helper_pids(),
+            helpers=[*self._helper_pids(), *([self.beside_process.pid] if self.beside_process else [])],
             notes=self.notes,
         )
 

@@ -84,7 +84,7 @@ class AgentUsage(NamedTuple):
 
     ``wall_added_seconds`` is the time before the workload's exec and after its exit; what it was slowed by in between
     can only be told by runs with and without edgeprof.  ``sampling_stretch`` is the factor by which the sampling
-    interval was lengthened at most to keep the budget.
+    interval was lengthened at most to keep the budget.  ``beside_cpu_seconds``: of what went on beside the run.
     """
 
     cpu_seconds: float
@@ -92,6 +92,7 @@ class AgentUsage(NamedTuple):
     run_cpu_seconds: float
     wall_added_seconds: Optional[float]
     sampling_stretch: int
+    beside_cpu_seconds: float = 0.0
 
 
 def build(
@@ -202,7 +203,8 @@ def _overhead(
     spec: RunSpec, wall: Optional[float], collectors: List[Dict[str, Any]], usage: AgentUsage
 ) -> Dict[str, Any]:
     """What edgeprof cost.  ``cpu_share`` is of one core while the workload ran, helper tools included."""
-    helpers = sum(float(item["details"].get("helper_cpu_seconds") or 0.0) for item in collectors)
+    tools = sum(float(item["details"].get("helper_cpu_seconds") or 0.0) for item in collectors)
+    helpers = tools + usage.beside_cpu_seconds
     share = (usage.run_cpu_seconds + helpers) / wall if wall else None
     written = sum(int(item["bytes"] or 0) for item in collectors)
     lost = [item["lost"] for item in collectors if item["available"]]

@@ -77,8 +77,8 @@ def _relative(base: float | None, other: float | None) -> float | None:
 
 
 def comparable(host: Mapping[str, Any]) -> dict[str, Any]:
-    """Host facts without those that differ without meaning."""
-    return {key: value for key, value in host.items() if key not in _NOT_COMPARED}
+    """Host facts, flat or not, without those that differ without meaning."""
+    return {key: value for key, value in host.items() if key.partition(".")[0] not in _NOT_COMPARED}
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

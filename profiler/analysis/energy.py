@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from edgeprof.collectors.power.rails import Amount, chosen_rails
 from edgeprof.profiler.analysis.data import NS, RunData, Value, floats, has_column, missing, seconds, texts, times
 from edgeprof.profiler.analysis.steps import no_steps, step_table, total_samples
 from edgeprof.profiler.analysis.timeline import merge
@@ -16,17 +16,7 @@ NOT_THROTTLING = re.compile(r"fan|lcd|backlight|tcc.?offset|charg", re.IGNORECAS
 """Cooling devices (thermal_zone sysfs) that cool or save power without slowing a processor."""
 
 
-class Rail(NamedTuple):
-    """Energy of one power rail between the run's start and end, and the seconds that its samples cover of it."""
-
-    source: str
-    name: str
-    total: bool
-    joules: float
-    seconds: float
-
-
-def rails(data: RunData) -> list[Rail]:
+def rails(data: RunData) -> list[Amount]:
     """Energy of each rail: from its energy counter, else the integral of its power (trapezoids)."""
     table = data.table("power")
     if table is None:
@@ -39,7 +29,7 @@ def rails(data: RunData) -> list[Rail]:
         measured = _joules(rows, data.start_ns, data.end_ns)
         if measured is not None:
             source, name = key.split("\0", 1)
-            found.append(Rail(source, name, any(rows["total"].to_pylist()), *measured))
+            found.append(Amount(source, name, any(rows["total"].to_pylist()), *measured))
     return found
 
 
@@ -65,25 +55,6 @@ def _joules(rows: pa.Table, start_ns: int | None, end_ns: int | None) -> tuple[f
     grid = np.concatenate([[begin], elapsed[inside], [finish]])
     power = np.interp(grid, elapsed, values)
     return float(np.sum((power[1:] + power[:-1]) / 2 * np.diff(grid))), finish - begin
-
-
-def chosen_rails(found: list[Rail]) -> list[Rail]:
-    """The rails whose sum is the most complete account without counting anything twice.
-
-    Rails that contain others go before those that do not; of several that do, alike by
-    name (package-0, package-1) are added, and the largest such group contains the others.
-    Two sources may measure the same rail, so only one source counts.  RAPL's dram domain
-    lies outside its package (Documentation/power/powercap/powercap.rst), so it is added.
-    """
-    pool = [rail for rail in found if rail.total] or found
-    groups: dict[tuple[str, str], list[Rail]] = {}
-    for rail in pool:
-        stem = re.sub(r"[\d_:-]+$", "", rail.name) if rail.total else ""
-        groups.setdefault((rail.source, stem), []).append(rail)
-    best = max(groups.values(), key=lambda group: sum(rail.joules for rail in group), default=[])
-    if best and best[0].total and best[0].source == "rapl" and best[0].name != "psys":
-        best = best + [rail for rail in found if rail.source == "rapl" and rail.name.endswith("/dram")]
-    return best
 
 
 def energy(data: RunData) -> Value:

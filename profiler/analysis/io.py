@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pyarrow as pa
 
 from edgeprof.profiler.analysis.data import RunData, Value, counted, equals, floats, has_column, missing, texts
 from edgeprof.profiler.analysis.processes import SHORT_LIVED, waited_total
+from edgeprof.profiler.stacked import is_stacked
 from edgeprof.profiler.units import human
-
-STACKED = re.compile(r"(loop|dm-|md|bcache)\d")
-"""Names of devices that pass requests on to a device below, which then counts the same bytes again."""
-
-STACKED_MAJORS = {"7": "loop0", "9": "md0"}
-"""Their fixed major numbers (Documentation/admin-guide/devices.txt), for devices made during the run."""
 
 
 def _process_total(data: RunData, column: str) -> tuple[float, int] | None:
@@ -56,19 +49,10 @@ def _cgroup_total(data: RunData, column: str) -> tuple[float, str] | None:
     for device in set(devices.tolist()):
         series = values[(devices == device) & ~np.isnan(values)]
         if len(series):  # the cgroup was made for the run, so its counters start at 0
-            sums[_is_stacked(data, str(device))] += float(series.max())
+            sums[is_stacked(data.manifest.get("host") or {}, str(device))] += float(series.max())
     if min(sums.values()) > 0:
         return max(sums.values()), "; stacked devices and those below them saw the same bytes, so the larger sum counts"
     return sum(sums.values()), ""
-
-
-def _is_stacked(data: RunData, device: str) -> bool:
-    """Whether ``device`` (``major:minor`` or a name) passes requests on to another one."""
-    known = ((data.manifest.get("host") or {}).get("devices") or {}).get(device) or {}
-    if isinstance(known.get("stacked"), bool):
-        return bool(known["stacked"])
-    name = known.get("name") or STACKED_MAJORS.get(device.split(":")[0], device)
-    return bool(STACKED.match(str(name)))
 
 
 def storage_read_bytes(data: RunData) -> Value:

@@ -69,7 +69,7 @@ def group_of(name: str, texts: Sequence[str], folder: Path) -> Group:
     if len(texts) == 1 and is_matrix(Path(texts[0])):
         return _matrix(name, Path(texts[0]))
     entries = [entry for text in texts for entry in _entries(text, folder)]
-    return _group(name, entries)
+    return group_entries(name, entries)
 
 
 def _entries(text: str, folder: Path) -> list[Entry]:
@@ -112,7 +112,7 @@ def groups_by(factor: str, folder: Path) -> list[Group]:
         raise EdgeprofError(f"no run in {folder} has a factor {factor!r}; they have: {known}")
     if len(found) == 1:
         raise EdgeprofError(f"all runs in {folder} have {factor} {next(iter(found))}, so there is nothing to compare")
-    return [_group(value, entries) for value, entries in found.items()]
+    return [group_entries(value, entries) for value, entries in found.items()]
 
 
 def _factors(entry: Entry) -> dict[str, Any]:
@@ -121,7 +121,12 @@ def _factors(entry: Entry) -> dict[str, Any]:
     return {name: value for name, value in flatten(entry.run.manifest["factors"]).items() if value is not None}
 
 
-def _group(name: str, entries: Sequence[Entry]) -> Group:
+def group_entries(name: str, entries: Sequence[Entry]) -> Group:
+    """Runs as a group; those without figures are left out, with the reason.
+
+    Raises:
+        EdgeprofError: none has figures, or one is named twice.
+    """
     ids = [entry.path.resolve() for entry in entries]
     twice = next((path for path in ids if ids.count(path) > 1), None)
     if twice is not None:

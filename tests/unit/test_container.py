@@ -20,7 +20,8 @@ from edgeprof.collectors.block.owner import of_held_back
 from edgeprof.collectors.frames import FrameFile, Series
 from edgeprof.collectors.phases import namespaces, parse
 from edgeprof.collectors.phases.recorder import STEP
-from edgeprof.collectors.procfs.parse import USER_HZ, inner_pid, process_table
+from edgeprof.collectors.procfs.parse import process_table
+from edgeprof.collectors.procfs.readings import USER_HZ, inner_pid
 from edgeprof.collectors.tracefs.tasks import OWNERS
 from edgeprof.profiler.agent.engine import LABEL, Engine, EngineError, socket_of
 from edgeprof.profiler.agent.journal import UndoJournal, read_journal

@@ -62,7 +62,7 @@ def test_every_request_is_an_asynchronous_slice_of_its_device(folder: Path, trac
     assert {item["args"]["owner"] for item in outer} == {row["owner"] for row in expected}
     open_slices: Counter[tuple[int, str]] = Counter()
     for item in requests:
-        open_slices[item["id"], item["name"]] += 1 if item["ph"] == "b" else -1
+        open_slices[item["id2"]["local"], item["name"]] += 1 if item["ph"] == "b" else -1
     unfinished = sum(row["completed_ns"] is None for row in expected)
     assert Counter(open_slices.values())[1] == unfinished
     assert set(open_slices.values()) <= {0, 1}

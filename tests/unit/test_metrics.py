@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeprof.collectors import schema
+from edgeprof.collectors.power.rails import Amount, chosen_rails
 from edgeprof.profiler.analysis import compute_from, write_metrics
 from edgeprof.profiler.analysis.data import RunData
-from edgeprof.profiler.analysis.energy import Rail, chosen_rails
 from edgeprof.profiler.analysis.processes import counter_sum, level_sum
 from edgeprof.profiler.analysis.registry import METRICS
 from edgeprof.profiler.run import open_run
@@ -401,28 +401,28 @@ class TestEnergy:
         assert value("energy", data) == pytest.approx(50 + 100)
 
     def test_rails_that_contain_others_are_not_added_to_them(self) -> None:
-        rails = [Rail("ina3221", "VDD_IN", True, 50, 10), Rail("ina3221", "VDD_CPU", False, 20, 10)]
+        rails = [Amount("ina3221", "VDD_IN", True, 50, 10), Amount("ina3221", "VDD_CPU", False, 20, 10)]
         assert [rail.name for rail in chosen_rails(rails)] == ["VDD_IN"]
 
     def test_packages_are_added_with_their_memory(self) -> None:
         rails = [
-            Rail("rapl", "package-0", True, 60, 10),
-            Rail("rapl", "package-0/core", False, 50, 10),
-            Rail("rapl", "package-0/dram", False, 5, 10),
-            Rail("rapl", "package-1", True, 40, 10),
+            Amount("rapl", "package-0", True, 60, 10),
+            Amount("rapl", "package-0/core", False, 50, 10),
+            Amount("rapl", "package-0/dram", False, 5, 10),
+            Amount("rapl", "package-1", True, 40, 10),
         ]
         assert sum(rail.joules for rail in chosen_rails(rails)) == 105
 
     def test_the_outermost_of_several_totals_counts(self) -> None:
-        rails = [Rail("rapl", "package-0", True, 60, 10), Rail("rapl", "psys", True, 90, 10)]
+        rails = [Amount("rapl", "package-0", True, 60, 10), Amount("rapl", "psys", True, 90, 10)]
         assert [rail.name for rail in chosen_rails(rails)] == ["psys"]
 
     def test_two_sources_of_one_rail_count_once(self) -> None:
-        rails = [Rail("tegrastats", "VDD_IN", True, 49, 10), Rail("ina3221", "VDD_IN", True, 50, 10)]
+        rails = [Amount("tegrastats", "VDD_IN", True, 49, 10), Amount("ina3221", "VDD_IN", True, 50, 10)]
         assert [rail.source for rail in chosen_rails(rails)] == ["ina3221"]
 
     def test_rails_without_a_total_are_added(self) -> None:
-        rails = [Rail("hwmon", "vdd_gpu", False, 30, 10), Rail("hwmon", "vdd_soc", False, 20, 10)]
+        rails = [Amount("hwmon", "vdd_gpu", False, 30, 10), Amount("hwmon", "vdd_soc", False, 20, 10)]
         assert sum(rail.joules for rail in chosen_rails(rails)) == 50
 
     def test_a_fan_does_not_throttle(self) -> None:

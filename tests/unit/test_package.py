@@ -77,6 +77,7 @@ def test_every_imported_package_is_declared(distributions: tuple[Path, Path]) ->
     foreign = {name for name in imported - ours if not name.startswith("_edgeprof")}
     named_otherwise = {
         "PIL": "pillow",
+        "prometheus_client": "prometheus-client",
         "ai_edge_litert": "ai-edge-litert",
         "pynvml": "nvidia-ml-py",
         "sklearn": "scikit-learn",

@@ -14,7 +14,8 @@ from edgeprof.collectors.frames import FrameFile, Series
 from edgeprof.collectors.parsing import RunFacts
 from edgeprof.collectors.procfs import parse as procfs
 from edgeprof.collectors.procfs.capture import ROLLUP, Procfs
-from edgeprof.collectors.procfs.parse import cpu_table, disk_table, process_table, read_process, system_table
+from edgeprof.collectors.procfs.parse import cpu_table, disk_table, process_table, system_table
+from edgeprof.collectors.procfs.readings import read_process
 from edgeprof.collectors.text import MOST
 
 FACTS = RunFacts(start_ns=0, end_ns=None, main_pid=0)

@@ -13,7 +13,7 @@ from edgeprof.collectors.base import Context, FrameWriter
 from edgeprof.collectors.cgroup.capture import Cgroup
 from edgeprof.collectors.cgroup.parse import parse
 from edgeprof.collectors.parsing import RunFacts
-from edgeprof.collectors.procfs.parse import role_of
+from edgeprof.collectors.procfs.readings import role_of
 from edgeprof.profiler.analysis.data import RunData
 from edgeprof.profiler.analysis.delays import ITSELF, OTHERS, account, delays
 from edgeprof.profiler.analysis.roles import figures

@@ -76,8 +76,16 @@ def absent(data: RunData, key: str, title: str, table: str) -> Absent:
 
 
 def compact(values: Any) -> Any:
-    """Numbers as 32-bit floats: enough for a screen, half the bytes in the page."""
-    return np.asarray(values, np.float32)
+    """Numbers as 32-bit floats, half the bytes in the page; as they are where that would move them on a screen."""
+    exact = np.asarray(values, np.float64)
+    near = exact[np.isfinite(exact)]
+    if len(near) and np.ptp(near) < _BLURRED * np.abs(near).max():
+        return exact
+    return exact.astype(np.float32)
+
+
+_BLURRED = 1e-3
+"""Below this ratio of spread to size, a 32-bit float's last digit is wider than 1/10,000 of the spread."""
 
 
 SECONDS = {"tickformat": "~s", "ticksuffix": "s"}
@@ -119,12 +127,14 @@ def bars_in_parts(
     return figure
 
 
-def time_axis(wall: float) -> dict[str, Any]:
-    """An axis of seconds since start over the whole run: in milliseconds for very short runs, never in kiloseconds."""
+def time_axis(window: tuple[float, float]) -> dict[str, Any]:
+    """An axis of seconds since start over a window: in milliseconds for very short runs, never in kiloseconds."""
+    begin, end = window
+    short = end < 1
     return {
-        "range": [0, max(wall, 1e-3)],
+        "range": [begin, max(end, begin + 1e-6) if begin else max(end, 1e-3)],
         "title": {"text": "time since start"},
-        "tickformat": "~s" if wall < 1 else ",~f",
-        "ticksuffix": "s" if wall < 1 else " s",
+        "tickformat": "~s" if short else ",~f",
+        "ticksuffix": "s" if short else " s",
         "nticks": 12,
     }

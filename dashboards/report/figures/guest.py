@@ -69,7 +69,7 @@ def _figure(data: RunData, sides: Sides) -> Any:
             figure.add_trace(trace, row=row, col=1)
         figure.update_yaxes(title="offset in the image", range=_span(sides.guest.offset, 4096), **BYTES, row=row, col=1)
     figure.update_annotations(x=0, xanchor="left", font={"size": 13})
-    figure.update_xaxes(**{**time_axis(data.wall_time), "range": _span(_seconds(data, sides.guest), 1e-3)})
+    figure.update_xaxes(**{**time_axis(data.window), "range": _span(_seconds(data, sides.guest), 1e-3)})
     figure.for_each_xaxis(lambda axis: axis.update(title=None) if axis.showticklabels is False else None)
     figure.update_layout(
         height=90 + 2 * _HEIGHT,

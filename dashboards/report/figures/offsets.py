@@ -63,7 +63,7 @@ def build(data: RunData) -> Outcome:
     return Picture(
         key=KEY,
         title=TITLE,
-        figure=_figure(panels, data.wall_time),
+        figure=_figure(panels, data.window),
         caption=_caption(panels),
         label="Offset on the device over time, a panel each for "
         + ", ".join(f"{panel.operation}s on {clean(panel.device)}" for panel in panels)
@@ -123,7 +123,7 @@ def _owners(data: RunData) -> dict[str, NDArray[np.bool_]]:
     return {**found, "other": found["other"] | (owners.codes < 0)}
 
 
-def _figure(panels: list[_Panel], wall: float) -> Any:
+def _figure(panels: list[_Panel], window: tuple[float, float]) -> Any:
     from plotly.subplots import make_subplots
 
     figure = make_subplots(
@@ -139,7 +139,7 @@ def _figure(panels: list[_Panel], wall: float) -> Any:
             figure.add_trace(trace, row=row, col=1)
         figure.update_yaxes(**_offset_axis(panel), row=row, col=1)
     figure.update_annotations(x=0, xanchor="left", font={"size": 13})
-    figure.update_xaxes(**time_axis(wall))
+    figure.update_xaxes(**time_axis(window))
     figure.for_each_xaxis(lambda axis: axis.update(title=None) if axis.showticklabels is False else None)
     scale = {"title": {"text": "requests", "font": {"size": 12}}, "thickness": 12, "outlinewidth": 0}
     ticks = {"tickvals": list(range(7)), "ticktext": ["1", "10", "100", "1k", "10k", "100k", "1M"]}

@@ -41,8 +41,10 @@ def build(data: RunData) -> Outcome:
     parts = cgroup_kinds(data) or process_kinds(data)
     if not parts:
         return absent(data, KEY, TITLE, "cgroup")
-    time = parts[0].time
-    values = np.array([part.values for part in parts])
+    begin, end = data.window
+    shown = (parts[0].time >= begin) & (parts[0].time <= end)
+    time = parts[0].time[shown]
+    values = np.array([part.values[shown] for part in parts])
     code = phases.innermost(time)
     spent = phases.time_by_name()
     found = []
@@ -52,7 +54,7 @@ def build(data: RunData) -> Outcome:
         if not np.isfinite(inside).any():
             continue
         peak = float(np.nansum(inside, axis=0).max())
-        length = spent.get(name, max(0.0, data.wall_time - sum(spent.values())))
+        length = spent.get(name, max(0.0, data.window[1] - data.window[0] - sum(spent.values())))
         found.append(_Phase(name, length, np.nan_to_num(_mean(inside)), peak, int(mine.sum())))
     if not found:
         return Absent(KEY, TITLE, "no memory sample fell into a phase", "sample faster with --rate")

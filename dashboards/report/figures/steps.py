@@ -33,7 +33,7 @@ def build(data: RunData) -> Outcome:
     whole = whole[np.argsort(start[whole], kind="stable")]
     start, end = start[whole], end[whole]
     number = np.arange(len(whole), dtype=np.float64)
-    stall = _stall(data, start, end)
+    stall = stall_share(data, start, end)
     length = end - start
     caption = f"Duration of each of {count(len(length))} steps, with the time that 50, 90 and 99 % of them stay under."
     if stall is not None:
@@ -47,12 +47,13 @@ def build(data: RunData) -> Outcome:
         caption=caption,
         label="Step duration over step number"
         + (", and the share of each step that waited for input." if stall is not None else "."),
-        limits=_limits(stall, len(length)),
-        table=_table(length, stall, data.number("steps", "samples")[whole]),
+        limits=limits_of(stall, len(length)),
+        table=summary(length, stall, data.number("steps", "samples")[whole]),
     )
 
 
-def _limits(stall: Floats | None, steps: int) -> list[str]:
+def limits_of(stall: Floats | None, steps: int) -> list[str]:
+    """What a figure of steps does not tell, and why."""
     limits = []
     if stall is None:
         limits.append(f"Data stall is not shown: no phase named “{LOAD}” was recorded.")
@@ -61,7 +62,8 @@ def _limits(stall: Floats | None, steps: int) -> list[str]:
     return limits
 
 
-def _stall(data: RunData, start: Floats, end: Floats) -> Floats | None:
+def stall_share(data: RunData, start: Floats, end: Floats) -> Floats | None:
+    """The share of each stretch of time that the main thread waited for input; None where no such phase is marked."""
     phases = main_phases(data)
     if phases is None or LOAD not in phases.time_by_name():
         return None
@@ -135,7 +137,8 @@ def _add_stall(figure: Any, number: Floats, stall: Floats) -> None:
     figure.update_yaxes(title="data stall", tickformat=".0%", range=[0, 1.02], row=2, col=1)
 
 
-def _table(length: Floats, stall: Floats | None, samples: Floats) -> DataTable:
+def summary(length: Floats, stall: Floats | None, samples: Floats) -> DataTable:
+    """Percentiles of step time (s) and data stall."""
     marks = np.percentile(length, (50, 90, 99))
     rows = [
         ["steps", count(len(length))],

@@ -32,19 +32,24 @@ ROW_HEIGHT, ROW_SPACE, FOOT = 118, 44, 48
 
 
 def build(data: RunData) -> Outcome:
-    """All rows that have data; the others are listed with their reasons."""
-    outcomes = [builder(data) for builder in ROWS]
+    """All rows of the run."""
+    return stacked(data, "timeline", "Timeline", ROWS)
+
+
+def stacked(data: RunData, key: str, title: str, builders: Sequence[RowBuilder]) -> Outcome:
+    """A figure of all rows that have data; the others are listed with their reasons."""
+    outcomes = [builder(data) for builder in builders]
     rows = [item for item in outcomes if isinstance(item, Row)]
     missing = [item for item in outcomes if isinstance(item, Absent)]
     if not rows:
         reasons = "; ".join(dict.fromkeys(item.reason for item in missing))
         remedies = "; ".join(dict.fromkeys(item.remedy for item in missing if item.remedy))
-        return Absent("timeline", "Timeline", reasons, remedies)
+        return Absent(key, title, reasons, remedies)
     series = [[f"{row.title}: {line[0]}", *line[1:]] for row in rows for line in (s.summary() for s in row.series)]
     return Picture(
-        key="timeline",
-        title="Timeline",
-        figure=_figure(rows, data.wall_time),
+        key=key,
+        title=title,
+        figure=rows_figure(rows, data.window),
         caption="Seconds since the program started. All rows share one time axis: drag over any row to look closer, "
         "double-click to see the whole run again. Lines keep the least and greatest sample of each pixel or two.",
         label="Rows above each other over time: " + ", ".join(row.title for row in rows) + ".",
@@ -55,7 +60,7 @@ def build(data: RunData) -> Outcome:
     )
 
 
-def _figure(rows: Sequence[Row], wall: float) -> go.Figure:
+def rows_figure(rows: Sequence[Row], window: tuple[float, float]) -> go.Figure:
     """One x axis; each row a y axis of its own in its part of the height, with its legend above it."""
     import plotly.graph_objects as go
 
@@ -74,7 +79,7 @@ def _figure(rows: Sequence[Row], wall: float) -> go.Figure:
         figure.add_traces(row.draw(axis, legend))
         top = bottom
     layout["xaxis"] = {
-        **time_axis(wall),
+        **time_axis(window),
         "anchor": f"y{len(rows)}" if len(rows) > 1 else "y",
         "showspikes": True,
         "spikemode": "across",
@@ -87,6 +92,7 @@ def _figure(rows: Sequence[Row], wall: float) -> go.Figure:
         hovermode="x unified",
         hoversubplots="axis",
         dragmode="zoom",
+        showlegend=True,  # of a row with one line, too
         margin={"l": 70, "r": 16, "t": 0, "b": FOOT},
     )
     return figure

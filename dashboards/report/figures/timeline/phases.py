@@ -28,7 +28,7 @@ def row(data: RunData) -> Row | Absent:
     phases = main_phases(data)
     if phases is None:
         return absent(data, "timeline-phases", "Phases", "phases")
-    return _bars(phases) if len(phases.start) <= MOST_BARS else _shares(phases, data.wall_time)
+    return _bars(phases) if len(phases.start) <= MOST_BARS else _shares(phases, data.window)
 
 
 def _bars(phases: MainPhases) -> Row:
@@ -68,12 +68,12 @@ def _bars(phases: MainPhases) -> Row:
     )
 
 
-def _shares(phases: MainPhases, wall: float) -> Row:
+def _shares(phases: MainPhases, window: tuple[float, float]) -> Row:
     times = phases.time_by_name()
     colours = phase_colours(list(times))
     shown, rest = list(times)[:NAMED], list(times)[NAMED:]
     bins = int(np.clip(len(phases.start) // PHASES_A_BIN, *SHARE_BINS))
-    edges = np.linspace(0.0, max(wall, float(phases.end.max())), bins + 1)
+    edges = np.linspace(window[0], max(window[1], float(phases.end.max())), bins + 1)
 
     def area(names: list[str], shown_as: str, colour: str, axis: str, legend: str) -> Any:
         import plotly.graph_objects as go

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 RAILS = 6
 
 
-def _groups(data: RunData, table: str, by: str, value: str, unit: str) -> list[Series]:
+def by_name(data: RunData, table: str, by: str, value: str, unit: str) -> list[Series]:
     """One series for each text of a column, those with the greatest mean first."""
     names, time, values = data.text(table, by), data.number(table, "time_ns"), data.number(table, value)
     found = []
@@ -30,7 +30,8 @@ def _groups(data: RunData, table: str, by: str, value: str, unit: str) -> list[S
     return found
 
 
-def _coloured(series: list[Series], bold: frozenset[str] = frozenset()) -> list[Series]:
+def coloured(series: list[Series], bold: frozenset[str] = frozenset()) -> list[Series]:
+    """The first series in the palette's colours; those named in ``bold`` are dark."""
     colours = iter(CYCLE)
     return [
         Series(item.name, item.time, item.values, item.unit, INK if item.name in bold else next(colours, CYCLE[-1]))
@@ -40,12 +41,12 @@ def _coloured(series: list[Series], bold: frozenset[str] = frozenset()) -> list[
 
 def power_row(data: RunData) -> Row | Absent:
     """Power by rail; a rail that contains others is dark."""
-    found = _groups(data, "power", "rail", "power", "W")
+    found = by_name(data, "power", "rail", "power", "W")
     if not found:
         return absent(data, "timeline-power", "Power", "power")
     rails, total = data.text("power", "rail"), data.number("power", "total")
     whole = frozenset(clean(name) for name in rails.present() if (total[rails.is_(name)] == 1).any())
-    series = _coloured(found, whole)
+    series = coloured(found, whole)
     left = len(found) - len(series)
     return Row(
         title="Power",
@@ -60,10 +61,10 @@ def power_row(data: RunData) -> Row | Absent:
 
 def thermal_row(data: RunData) -> Row | None:
     """Temperatures, on machines that report them."""
-    found = _groups(data, "thermal", "zone", "temperature", "°C")
+    found = by_name(data, "thermal", "zone", "temperature", "°C")
     if not found:
         return None
-    series = _coloured(found)
+    series = coloured(found)
     left = len(found) - len(series)
     return Row(
         title="Temperature",
@@ -76,15 +77,16 @@ def thermal_row(data: RunData) -> Row | None:
 
 def gpu_row(data: RunData) -> Row | None:
     """Use of the GPUs, on machines that have one."""
-    return _gpu(data, "utilization", "GPU use", "share", {"tickformat": ".0%", "rangemode": "tozero"})
+    return gpu_metric(data, "utilization", "GPU use", "share", {"tickformat": ".0%", "rangemode": "tozero"})
 
 
 def gpu_memory_row(data: RunData) -> Row | None:
     """Memory of the GPUs in use."""
-    return _gpu(data, "memory_used", "GPU memory", "bytes", {**BYTES, "rangemode": "tozero"})
+    return gpu_metric(data, "memory_used", "GPU memory", "bytes", {**BYTES, "rangemode": "tozero"})
 
 
-def _gpu(data: RunData, metric: str, title: str, unit: str, axis: dict[str, object]) -> Row | None:
+def gpu_metric(data: RunData, metric: str, title: str, unit: str, axis: dict[str, object]) -> Row | None:
+    """One metric of the table ``gpu``, a line for each device."""
     if not data.has("gpu"):
         return None
     devices, metrics, units = data.text("gpu", "device"), data.text("gpu", "metric"), data.text("gpu", "unit")

@@ -1,0 +1,1 @@
+"""The web application over a folder of runs: `edgeprof dashboard`."""

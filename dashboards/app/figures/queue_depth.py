@@ -1,0 +1,144 @@
+"""Queue depth: how many requests each device had at a time, in its queue and inside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from edgeprof.dashboards.app.cut import CutData
+from edgeprof.dashboards.report.downsample import Floats, covered
+from edgeprof.dashboards.report.figures.base import Absent, DataTable, Outcome, Picture, absent, compact, time_axis
+from edgeprof.dashboards.report.text import clean, label
+from edgeprof.dashboards.report.theme import CYCLE, faint
+from edgeprof.profiler.units import count, human, seconds
+
+KEY, TITLE = "queue-depth", "Queue depth"
+SLICES = 400
+DEVICES = 4
+
+
+@dataclass(frozen=True)
+class _Depth:
+    """Requests outstanding on one device in each slice of the window: mean, greatest, and mean inside the device."""
+
+    device: str
+    mean: Floats
+    most: Floats
+    inside: Floats
+    busy: float  # share of the window with at least one request
+
+
+def build(data: CutData) -> Outcome:
+    """A line for each device, of all who use it."""
+    if not data.has("block_io"):
+        return absent(data, KEY, TITLE, "block_io")
+    everything = CutData(data.run, replace(data.cut, window=None), data.columns)  # those queued before count, too
+    edges = np.linspace(*data.window, SLICES + 1)
+    devices = everything.text("block_io", "device")
+    queued = everything.number("block_io", "queued_ns")
+    issued = everything.number("block_io", "issued_ns")
+    completed = everything.number("block_io", "completed_ns")
+    issued_or = np.where(np.isfinite(issued), issued, completed)
+    begun = np.where(np.isfinite(queued), queued, issued_or)
+    ended = np.where(np.isfinite(completed), completed, max(data.wall_time, edges[-1]))
+    found = []
+    for device in data.text("block_io", "device").present()[:DEVICES]:
+        mine = devices.is_(device) & np.isfinite(begun) & (begun < edges[-1]) & (ended > edges[0])
+        if mine.any():
+            inside = mine & np.isfinite(issued)
+            found.append(_depth(device, begun[mine], ended[mine], issued[inside], ended[inside], edges))
+    if not found:
+        return Absent(KEY, TITLE, "no request has a time")
+    return Picture(
+        key=KEY,
+        title=TITLE,
+        figure=_figure(data, found, edges),
+        caption=f"Requests outstanding on a device, from being queued to completion, whoever asked for them: mean of "
+        f"each slice of {seconds(float(edges[1] - edges[0]))} (line) and greatest in it (area). The dotted line is the "
+        "mean number that the driver and the device were working on; the rest waited in the queue.",
+        label="Requests outstanding over time on " + ", ".join(clean(item.device) for item in found) + ".",
+        limits=_limits(data),
+        table=DataTable(
+            ("Device", "Mean", "Greatest", "Mean in the device", "Share of time with any"),
+            [
+                [
+                    clean(item.device),
+                    human(float(item.mean.mean()), "count"),
+                    count(float(item.most.max())),
+                    human(float(item.inside.mean()), "count"),
+                    human(item.busy, "share"),
+                ]
+                for item in found
+            ],
+        ),
+    )
+
+
+def _limits(data: CutData) -> list[str]:
+    limits = []
+    if data.cut.phase or data.cut.op or data.cut.process is not None:
+        limits.append("Only the requests that are chosen count: the device may have had more.")
+    host = data.manifest.get("host")
+    known = host.get("devices") if isinstance(host, dict) else None
+    for entry in known.values() if isinstance(known, dict) else ():
+        if isinstance(entry, dict) and isinstance(entry.get("nr_requests"), int):
+            name = entry.get("name")
+            if name in data.text("block_io", "device").present()[:DEVICES]:
+                limits.append(f"The queue of {clean(name)} takes {entry['nr_requests']} requests (nr_requests).")
+    return limits
+
+
+def _depth(device: str, begun: Floats, ended: Floats, issued: Floats, left: Floats, edges: Floats) -> _Depth:
+    order = np.argsort(begun, kind="stable")
+    begun, ended = begun[order], ended[order]
+    ends = np.sort(ended)
+    after = np.arange(1, len(begun) + 1) - np.searchsorted(ends, begun, side="right")  # depth as each joins
+    at_edges = np.searchsorted(begun, edges, side="right") - np.searchsorted(ends, edges, side="right")
+    most = at_edges[:-1].astype(np.float64)
+    which = np.searchsorted(edges, begun, side="right") - 1
+    inside = (which >= 0) & (which < SLICES)
+    np.maximum.at(most, which[inside], after[inside])
+    width = edges[1] - edges[0]
+    mean = np.maximum(np.diff(covered(begun, ends, edges)) / width, 0.0)  # sums of large numbers leave -1e-12
+    working = np.maximum(np.diff(covered(issued, left, edges)) / width, 0.0)
+    return _Depth(device, mean, most, working, busy_time(begun, ended, edges[0], edges[-1]) / (edges[-1] - edges[0]))
+
+
+def busy_time(begun: Floats, ended: Floats, first: float, last: float) -> float:
+    """Seconds between two moments in which at least one of some intervals was open; ``begun`` ascends."""
+    begun, reach = np.clip(begun, first, last), np.maximum.accumulate(np.clip(ended, first, last))
+    opened = np.maximum(begun, np.r_[first, reach[:-1]])
+    return float(np.maximum(reach - opened, 0.0).sum())
+
+
+def _figure(data: CutData, found: list[_Depth], edges: Floats) -> Any:
+    import plotly.graph_objects as go
+
+    figure, middle = go.Figure(), compact((edges[:-1] + edges[1:]) / 2)
+    for item, colour in zip(found, CYCLE, strict=False):
+        name = label(item.device)
+        lines: tuple[tuple[str, Floats, dict[str, Any]], ...] = (
+            (
+                f"{name}, greatest",
+                item.most,
+                {"line": {"width": 0}, "fill": "tozeroy", "fillcolor": faint(colour, 0.25)},
+            ),
+            (f"{name}, mean", item.mean, {"line": {"color": colour, "width": 1.6}}),
+            (f"{name}, in the device", item.inside, {"line": {"color": colour, "width": 1.2, "dash": "dot"}}),
+        )
+        for shown, values, style in lines:
+            figure.add_trace(
+                go.Scatter(x=middle, y=compact(values), name=shown, mode="lines", hovertemplate="%{y:.3~f}", **style)
+            )
+    figure.update_yaxes(title="requests", rangemode="tozero", fixedrange=True)
+    figure.update_xaxes(**time_axis(data.window))
+    figure.update_layout(
+        height=320,
+        hovermode="x unified",
+        showlegend=True,
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        margin={"l": 70, "r": 16, "t": 30, "b": 50},
+    )
+    return figure
