@@ -1,12 +1,12 @@
 """Make a page of evaluations: tables, figures, goals, and why some were missed.
 
     python benchmarks/make_results.py [--schedulers DIR] [--ablation DIR] [--readahead DIR] [--cost FILE] \\
-        [--features FILE] [--switch FILE] [--notes docs/results-notes.md] -o docs/results.md
+        [--prediction FILE] [--features FILE] [--switch FILE] [--notes docs/results-notes.md] -o docs/results.md
 
 The folders are those of `edgeprof kml bench`; the files are what `edgeprof kml bench cost --json`,
-`benchmarks/kml_features.py` and `kml_switch.py` printed.  All figures are computed; only reasons are written by hand,
-in the notes: a section (``## KEY``) for each, where KEY is a goal's name, its name and where (``tail: sdcard, sizes``),
-or ``schedulers``, ``ablation``, ``readahead``, ``cost``, ``features``, ``switch`` for a paragraph before the tables.
+`edgeprof kml eval latency`, `benchmarks/kml_features.py` and `kml_switch.py` printed.  All figures are computed; only
+reasons are written by hand, in the notes: a section (``## KEY``) for each, where KEY is a goal's name, its name and
+where (``tail: sdcard, sizes``), or the option's name (``schedulers``, ``switch``) for a paragraph before the tables.
 A figure needs Chromium; without it the page has none.
 """
 
@@ -29,13 +29,13 @@ from edgeprof.kmodule.evaluation.results import Results, save_results
 UNKNOWN = "not known"
 OURS = "mq-kmlib"
 WINDOW = "1340,980"
-PRINTED = {"features": "What each feature brings", "switch": "When the workload changes"}
+PRINTED = {"prediction": "Prediction", "features": "What each feature brings", "switch": "When the workload changes"}
 
 
 def main() -> None:
     """Write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("schedulers", "ablation", "readahead", "cost", "features", "switch", "notes"):
+    for name in ("schedulers", "ablation", "readahead", "cost", *PRINTED, "notes"):
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
@@ -51,8 +51,13 @@ def main() -> None:
         parts += ["## Instructions a request", *cost(options.cost, notes)]
     for key, title in PRINTED.items():
         if getattr(options, key):
-            parts += [f"## {title}", notes.get(key, ""), getattr(options, key).read_text().strip()]
+            parts += [f"## {title}", notes.get(key, ""), as_printed(getattr(options, key).read_text().strip())]
     options.output.write_text("\n\n".join(filter(None, parts)) + "\n")
+
+
+def as_printed(text: str) -> str:
+    """What a program printed: a Markdown table as it is, a table for the terminal as such."""
+    return text if text.startswith("|") else f"```\n{text}\n```"
 
 
 def read_notes(text: str) -> dict[str, str]:

@@ -61,7 +61,7 @@ def goals(judged: Sequence[Goal]) -> Table:
         for goal in judged
         if goal.met is not True or goal.name == "gain"
     ]
-    return ["goal", "where", "figure", "at most", "ratio", ""], rows
+    return ["goal", "where", "figure", "limit", "ratio", ""], rows
 
 
 def counted(judged: Sequence[Goal]) -> str:
