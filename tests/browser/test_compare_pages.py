@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ screenshot = pytest.importorskip("tests.browser.screenshot", reason="playwright 
 pytest.importorskip("dash", reason="needs Dash: make install, or pip install 'edgeprof[dashboard]'")
 pytest.importorskip("scipy", reason="needs SciPy: make install, or pip install 'edgeprof[matrix]'")
 
-from edgeprof.dashboards.app.server import make_app, make_server  # noqa: E402
 from edgeprof.dashboards.app.view import link  # noqa: E402
 from edgeprof.dashboards.compare_report import build  # noqa: E402
 from edgeprof.dashboards.compare_report.sides import compared, single  # noqa: E402
@@ -58,13 +56,8 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
-    server = make_server(make_app(folder, keep=False), "127.0.0.1", 0)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.port}"
-    server.shutdown()
-    thread.join(10)
-    server.server_close()
+    with screenshot.serving(folder) as place:
+        yield place
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +11,6 @@ import pytest
 
 pytest.importorskip("dash", reason="the dashboard's packages are not installed; run `make install`")
 from edgeprof.dashboards.app.pages import PAGES
-from edgeprof.dashboards.app.security import Access
-from edgeprof.dashboards.app.server import make_app, make_server
 from edgeprof.dashboards.app.view import link
 from tests.helpers import wait_until
 from tests.synthetic_run import Shape, write_run
@@ -47,19 +44,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def served(folder: Path, access: Access | None = None) -> Iterator[str]:
-    server = make_server(make_app(folder, access, keep=False), "127.0.0.1", 0)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.port}"
-    server.shutdown()
-    thread.join(30)
-    server.server_close()
-
-
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
-    yield from served(folder)
+    with screenshot.serving(folder) as place:
+        yield place
 
 
 @pytest.fixture(scope="module")
@@ -259,7 +247,7 @@ def test_a_narrow_screen_scrolls_tables_and_not_the_page(page: Any) -> None:
 
 
 def test_the_token_lets_a_browser_in(chromium: Any, folder: Path) -> None:
-    for address in served(folder, Access(TOKEN)):
+    with screenshot.serving(folder, TOKEN) as address:
         context = chromium.new_context(base_url=address)
         page = context.new_page()
         page.goto("/")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 
 pytest.importorskip("dash", reason="dash is not installed; run `make install`")
 
-from edgeprof.dashboards.app.server import make_app, make_server
 from tests.live_run import MB, LiveRun, partial
 
 screenshot = pytest.importorskip("tests.browser.screenshot", reason="playwright is not installed; run `make install`")
@@ -32,12 +30,8 @@ def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     """A folder of runs and the address at which it is served."""
     folder = tmp_path / "runs"
     folder.mkdir()
-    server = make_server(make_app(folder, keep=False), "127.0.0.1", 0)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield folder, f"http://127.0.0.1:{server.port}"
-    server.shutdown()
-    thread.join()
+    with screenshot.serving(folder) as address:
+        yield folder, address
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,19 +35,12 @@ SHOWS = """([key, begin, end]) => {
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The application over a folder with a run, a run with hostile names, and one without tables."""
-    from edgeprof.dashboards.app.server import make_app, make_server
-
     folder = tmp_path_factory.mktemp("runs")
     with_page_cache(write_run(folder / "whole", SHAPE))
     hostile_run(folder / "hostile")
     write_run(folder / "bare", SHAPE, only=(), metrics=False, manifest={"ingest": None})
-    server = make_server(make_app(folder, keep=False), "127.0.0.1", 0)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with screenshot.serving(folder) as place:
+        yield place
 
 
 @pytest.fixture(scope="module")

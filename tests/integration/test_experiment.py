@@ -69,7 +69,9 @@ def test_a_run_that_never_began_leaves_nothing_and_its_own_sentence(
         yield Launch(run, {"kind": "container"}, after)
 
     monkeypatch.setattr(experiment, "launched", launched)
-    monkeypatch.setattr(experiment, "_capture", lambda run, say, version: Outcome(str(capture), 121, None, content))
+    monkeypatch.setattr(
+        experiment, "_capture", lambda run, say, version, beside: Outcome(str(capture), 121, None, content)
+    )
     with pytest.raises(EdgeprofError, match="the engine refused"):
         experiment.perform(experiment.Experiment(RunSpec(command=["true"])), lambda line: None, "")
 
