@@ -13,6 +13,7 @@ from edgeprof.dashboards.app.figures.memory_rows import page_bytes
 from edgeprof.dashboards.report.downsample import BINS, Floats, Ints
 from edgeprof.dashboards.report.figures.base import (
     BYTES,
+    LEGEND_ABOVE,
     Absent,
     DataTable,
     Outcome,
@@ -229,7 +230,7 @@ def _bars(groups: Groups, moved: _Moved, order: Ints, unit: str) -> Any:
         bargap=0.3,
         showlegend=True,
         hovermode="y unified",
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        legend=LEGEND_ABOVE,
         margin={"l": 120, "r": 16, "t": 30, "b": 50},
     )
     return figure

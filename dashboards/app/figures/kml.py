@@ -20,7 +20,7 @@ from edgeprof.dashboards.app.kml.scores import (
 )
 from edgeprof.dashboards.forest import Mark, forest
 from edgeprof.dashboards.report import theme
-from edgeprof.dashboards.report.figures.base import Absent, DataTable, Outcome, Picture
+from edgeprof.dashboards.report.figures.base import LEGEND_ABOVE, Absent, DataTable, Outcome, Picture
 from edgeprof.dashboards.report.text import clean, label
 
 _OVER = {"mixed": "workloads where something can be gained", "other": "workloads where nothing can be gained"}
@@ -126,7 +126,7 @@ def candidates(key: str, heading: str, card: Mapping[str, Any]) -> Outcome:
         height=360,
         hovermode="closest",
         showlegend=True,
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        legend=LEGEND_ABOVE,
         margin={"l": 70, "r": 16, "t": 30, "b": 50},
     )
     return Picture(

@@ -9,7 +9,16 @@ import numpy as np
 
 from edgeprof.dashboards.app.cut import CutData
 from edgeprof.dashboards.report.downsample import Floats, covered
-from edgeprof.dashboards.report.figures.base import Absent, DataTable, Outcome, Picture, absent, compact, time_axis
+from edgeprof.dashboards.report.figures.base import (
+    LEGEND_ABOVE,
+    Absent,
+    DataTable,
+    Outcome,
+    Picture,
+    absent,
+    compact,
+    time_axis,
+)
 from edgeprof.dashboards.report.text import clean, label
 from edgeprof.dashboards.report.theme import CYCLE, faint
 from edgeprof.profiler.units import count, human, seconds
@@ -138,7 +147,7 @@ def _figure(data: CutData, found: list[_Depth], edges: Floats) -> Any:
         height=320,
         hovermode="x unified",
         showlegend=True,
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        legend=LEGEND_ABOVE,
         margin={"l": 70, "r": 16, "t": 30, "b": 50},
     )
     return figure

@@ -10,7 +10,16 @@ import numpy as np
 
 from edgeprof.dashboards.app.cut import CutData, event_time
 from edgeprof.dashboards.report.downsample import Floats, Ints
-from edgeprof.dashboards.report.figures.base import Absent, DataTable, Outcome, Picture, absent, compact, time_axis
+from edgeprof.dashboards.report.figures.base import (
+    LEGEND_ABOVE,
+    Absent,
+    DataTable,
+    Outcome,
+    Picture,
+    absent,
+    compact,
+    time_axis,
+)
 from edgeprof.dashboards.report.figures.requests import latency, of_run
 from edgeprof.dashboards.report.theme import OPERATIONS
 from edgeprof.profiler.units import count, human, seconds
@@ -98,7 +107,7 @@ def _figure(data: CutData, parts: list[_Part]) -> Any:
         height=360,
         hovermode="closest",
         showlegend=True,
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        legend=LEGEND_ABOVE,
         margin={"l": 70, "r": 16, "t": 30, "b": 50},
     )
     return figure

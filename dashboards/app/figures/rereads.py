@@ -11,6 +11,7 @@ from edgeprof.dashboards.app.cut import CutData, event_time
 from edgeprof.dashboards.report.downsample import Floats, min_max
 from edgeprof.dashboards.report.figures.base import (
     BYTES,
+    LEGEND_ABOVE,
     Absent,
     DataTable,
     Outcome,
@@ -166,7 +167,7 @@ def _figure(data: CutData, time: Floats, fresh: Floats, total: Floats) -> Any:
         barmode="stack",
         bargap=0,
         hovermode="x unified",
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        legend=LEGEND_ABOVE,
         margin={"l": 70, "r": 16, "t": 30, "b": 50},
     )
     return figure

@@ -9,10 +9,19 @@ import numpy as np
 
 from edgeprof.dashboards.app.cut import CutData
 from edgeprof.dashboards.report.downsample import Floats, min_max_index
-from edgeprof.dashboards.report.figures.base import SECONDS, Absent, Outcome, Picture, absent, compact, time_axis
-from edgeprof.dashboards.report.figures.steps import limits_of, stall_share, summary
+from edgeprof.dashboards.report.figures.base import (
+    LEGEND_ABOVE,
+    SECONDS,
+    Absent,
+    Outcome,
+    Picture,
+    absent,
+    compact,
+    time_axis,
+)
+from edgeprof.dashboards.report.figures.steps import limits_of, percentile_lines, stall_share, summary
 from edgeprof.dashboards.report.theme import BLUE, GREEN, ORANGE, VERMILLION, faint
-from edgeprof.profiler.units import count, human, seconds
+from edgeprof.profiler.units import count, human
 
 KEY, TITLE = "steps", "Steps"
 MOST_BARS = 400
@@ -70,27 +79,12 @@ def build(data: CutData) -> Outcome:
 
 
 def _figure(data: CutData, steps: Steps, stall: Floats | None) -> Any:
-    import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
     rows = 1 if stall is None else 2
     figure = make_subplots(rows=rows, cols=1, shared_xaxes=True, vertical_spacing=0.07, row_heights=[0.65, 0.35][:rows])
     figure.add_trace(_marks(steps, steps.length, "step", BLUE, "step %{customdata[0]}: %{y:.3s}s"), row=1, col=1)
-    begin, end = data.window
-    for percent, colour, dash in _MARKS:
-        value = float(np.percentile(steps.length, percent))
-        figure.add_trace(
-            go.Scatter(
-                x=[begin, end],
-                y=[value, value],
-                name=f"p{percent} {seconds(value)}",
-                mode="lines",
-                line={"color": colour, "width": 1.6, "dash": dash},
-                hoverinfo="skip",
-            ),
-            row=1,
-            col=1,
-        )
+    figure.add_traces(percentile_lines(steps.length, *data.window, _MARKS), rows=1, cols=1)
     if stall is not None:
         figure.add_trace(_marks(steps, stall, "waiting for input", ORANGE, "%{y:.0%} waiting"), row=2, col=1)
         figure.update_yaxes(title="data stall", tickformat=".0%", range=[0, 1.02], row=2, col=1)
@@ -102,7 +96,7 @@ def _figure(data: CutData, steps: Steps, stall: Floats | None) -> Any:
         height=300 if rows == 1 else 400,
         hovermode="closest",
         bargap=0,
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        legend=LEGEND_ABOVE,
         margin={"l": 70, "r": 16, "t": 30, "b": 50},
     )
     return figure

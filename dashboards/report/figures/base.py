@@ -88,6 +88,9 @@ _BLURRED = 1e-3
 """Below this ratio of spread to size, a 32-bit float's last digit is wider than 1/10,000 of the spread."""
 
 
+LEGEND_ABOVE = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"}
+"""A legend in one line above a figure, at its right."""
+
 SECONDS = {"tickformat": "~s", "ticksuffix": "s"}
 BYTES = {"tickformat": "~s", "ticksuffix": "B"}
 """Axis formats: plotly puts the SI prefix between number and unit."""
@@ -121,7 +124,7 @@ def bars_in_parts(
         bargap=0.35,
         showlegend=True,
         hovermode="y unified",
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        legend=LEGEND_ABOVE,
         margin={"l": left, "r": 16, "t": 30, "b": 50},
     )
     return figure

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeprof.dashboards.report.downsample import Floats
-from edgeprof.dashboards.report.figures.base import BYTES, Absent, DataTable, Outcome, Picture, absent, compact
+from edgeprof.dashboards.report.figures.base import (
+    BYTES,
+    LEGEND_ABOVE,
+    Absent,
+    DataTable,
+    Outcome,
+    Picture,
+    absent,
+    compact,
+)
 from edgeprof.dashboards.report.figures.phasing import main_phases
 from edgeprof.dashboards.report.figures.series import Series
 from edgeprof.dashboards.report.figures.timeline.memory import cgroup_kinds, process_kinds
@@ -124,7 +133,7 @@ def _figure(found: list[_Phase], parts: list[Series]) -> Any:
         bargap=0.45,
         showlegend=True,
         hovermode="x unified",
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        legend=LEGEND_ABOVE,
         margin={"l": 70, "r": 16, "t": 30, "b": 40},
     )
     return figure

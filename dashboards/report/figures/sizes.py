@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeprof.dashboards.report.downsample import Floats, Ints
-from edgeprof.dashboards.report.figures.base import Absent, DataTable, Outcome, Picture, absent, compact
+from edgeprof.dashboards.report.figures.base import LEGEND_ABOVE, Absent, DataTable, Outcome, Picture, absent, compact
 from edgeprof.dashboards.report.figures.requests import of_run, positive
 from edgeprof.dashboards.report.theme import OPERATIONS
 from edgeprof.profiler.units import count, human, request_size
@@ -91,7 +91,7 @@ def _figure(names: list[str], counts: dict[str, Any], totals: dict[str, Any]) ->
         hovermode="x unified",
         bargap=0.25,
         showlegend=True,
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        legend=LEGEND_ABOVE,
         margin={"l": 60, "r": 16, "t": 30, "b": 50},
     )
     return figure

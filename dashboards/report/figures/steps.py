@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeprof.dashboards.report.downsample import Floats, min_max
-from edgeprof.dashboards.report.figures.base import SECONDS, Absent, DataTable, Outcome, Picture, absent, compact
+from edgeprof.dashboards.report.figures.base import (
+    LEGEND_ABOVE,
+    SECONDS,
+    Absent,
+    DataTable,
+    Outcome,
+    Picture,
+    absent,
+    compact,
+)
 from edgeprof.dashboards.report.figures.phasing import main_phases
 from edgeprof.dashboards.report.theme import BLUE, GREEN, ORANGE, VERMILLION, faint
 from edgeprof.profiler.units import count, human, seconds
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
     from edgeprof.dashboards.report.data import RunData
 
 KEY, TITLE = "steps", "Steps"
@@ -89,20 +101,7 @@ def _figure(number: Floats, length: Floats, stall: Floats | None) -> Any:
         row=1,
         col=1,
     )
-    for percent, colour, dash in _MARKS:
-        value = float(np.percentile(length, percent))
-        figure.add_trace(
-            go.Scatter(
-                x=[0, float(number[-1])],
-                y=[value, value],
-                name=f"p{percent} {seconds(value)}",
-                mode="lines",
-                line={"color": colour, "width": 1.6, "dash": dash},
-                hoverinfo="skip",
-            ),
-            row=1,
-            col=1,
-        )
+    figure.add_traces(percentile_lines(length, 0, float(number[-1]), _MARKS), rows=1, cols=1)
     if stall is not None:
         _add_stall(figure, number, stall)
     figure.update_yaxes(title="step time", rangemode="tozero", row=1, col=1, **SECONDS)
@@ -110,10 +109,30 @@ def _figure(number: Floats, length: Floats, stall: Floats | None) -> Any:
     figure.update_layout(
         height=300 if rows == 1 else 400,
         hovermode="x unified",
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        legend=LEGEND_ABOVE,
         margin={"l": 70, "r": 16, "t": 30, "b": 50},
     )
     return figure
+
+
+def percentile_lines(
+    length: Floats, begin: float, end: float, marks: Sequence[tuple[int, str, str]]
+) -> list[go.Scatter]:
+    """A level line from ``begin`` to ``end`` for each percentile, colour and dash of ``marks``; ``length`` in s."""
+    import plotly.graph_objects as go
+
+    values = [float(np.percentile(length, percent)) for percent, _, _ in marks]
+    return [
+        go.Scatter(
+            x=[begin, end],
+            y=[value, value],
+            name=f"p{percent} {seconds(value)}",
+            mode="lines",
+            line={"color": colour, "width": 1.6, "dash": dash},
+            hoverinfo="skip",
+        )
+        for value, (percent, colour, dash) in zip(values, marks, strict=True)
+    ]
 
 
 def _add_stall(figure: Any, number: Floats, stall: Floats) -> None:
