@@ -27,7 +27,7 @@ guest-demo: ## In QEMU guests: capture runs, train a model on them, load it, com
 test: ## Set this machine up, then lint, types and every test (skips say what is missing)
 	@.ci/setup test
 	@$(MAKE) --no-print-directory lint types
-	$(VENV)/python -m pytest
+	$(VENV)/python -m pytest -n logical --maxprocesses 3 --dist loadfile
 
 lint: install ## Check style and formatting
 	$(VENV)/ruff check .

@@ -157,7 +157,7 @@ def own_account(out: Path) -> dict[str, float]:
     manifest = json.loads(next((out / "runs").glob("*/manifest.json")).read_text())
     overhead = manifest["overhead"]
     figures = {
-        "during": overhead["run_cpu_seconds"] + overhead["helper_cpu_seconds"],
+        "during": overhead["cpu_share"] * manifest["run"]["wall_time"],
         "bytes": float(overhead["bytes_written"]),
         "memory": float(overhead["peak_rss_bytes"]),
     }

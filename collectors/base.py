@@ -31,14 +31,18 @@ MAX_FRAME_BYTES = 16 << 20
 
 SHORT_READ = 2048
 """The kernel gives lists (diskstats, a cgroup's threads) a page at a time: only a shorter reading is surely whole."""
+FIRST_READ = 4096
+"""Bytes of the first reading of a file.  Most files say less; room for the longest would be mapped anew each time."""
+_NEXT_READ = 1 << 16
 
 
 class Roots(NamedTuple):
-    """Where the kernel's file systems are; a test hands in a recorded tree of a real board."""
+    """Where the kernel's file systems and /etc are; a test hands in a recorded tree of a real board."""
 
     proc: str = "/proc"
     sys: str = "/sys"
     dev: str = "/dev"
+    etc: str = "/etc"
 
 
 class Probe(NamedTuple):
@@ -130,12 +134,14 @@ class Collector:
     ``interval`` is the time between samples in seconds; None means every tick of
     the agent's timer, and ``sample`` is then called at the run's rate.  The agent
     measures the CPU time spent in each call, so a collector need not.  ``drains`` says that a kernel buffer is emptied:
-    that is done at each tick even when the agent, to keep its budget, samples less often.
+    that is done at each tick even when the agent, to keep its budget, samples less often.  Until ``rests_until``
+    (CLOCK_MONOTONIC, ns), which a collector may set as it is sampled, it is not sampled again.
     """
 
     name = ""
     interval: Optional[float] = None
     drains = False
+    rests_until = 0
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -191,18 +197,15 @@ class FrameWriter:
         if number is None:
             number = self._sources[name] = len(self._sources) + 1
             payload = struct.pack("<I", number) + name.encode("utf-8", "surrogateescape")
-            self._append(time.monotonic_ns(), SOURCE_DEFINITION, payload)
+            self.frame(time.monotonic_ns(), SOURCE_DEFINITION, payload)
+            self._pending_records -= 1
         return number
 
     def frame(self, time_ns: int, source: int, payload: bytes) -> None:
         """Add one frame; it reaches the file with the next ``flush``."""
-        self._append(time_ns, source, payload)
+        self._pending += (FRAME_HEADER.pack(time_ns, source, len(payload)), payload)
+        self._pending_bytes += len(payload)
         self._pending_records += 1
-
-    def _append(self, time_ns: int, source: int, payload: bytes) -> None:
-        self._pending.append(FRAME_HEADER.pack(time_ns, source, len(payload)))
-        self._pending.append(payload)
-        self._pending_bytes += FRAME_HEADER.size + len(payload)
         self._time = time_ns
 
     def flush(self) -> None:
@@ -256,7 +259,8 @@ class FrameWriter:
 class FileSampler:
     """Keeps files of /proc, /sys or a cgroup open and copies them whole into frames.
 
-    A file that cannot be opened is remembered in ``missing`` with its reason.
+    A file that cannot be opened is remembered in ``missing`` with its reason.  Of one that says more than ``size``
+    bytes the rest is left out.
     """
 
     def __init__(self, writer: FrameWriter, size: int = 65536) -> None:
@@ -277,18 +281,26 @@ class FileSampler:
 
     def sample(self, now_ns: int) -> None:
         """Read each file from its start and append one frame for each that answers."""
-        frame, pread, size = self._writer.frame, os.pread, self._size
+        frame, pread, first = self._writer.frame, os.pread, min(FIRST_READ, self._size)
         for descriptor, source in self._open:
             try:
-                payload = pread(descriptor, size, 0)
-                while SHORT_READ < len(payload) < size:
-                    more = pread(descriptor, size - len(payload), len(payload))
-                    if not more:
-                        break
-                    payload += more
+                payload = pread(descriptor, first, 0)
+                if len(payload) > SHORT_READ:
+                    payload += self._rest(descriptor, len(payload))
                 frame(now_ns, source, payload)
             except OSError:  # EAGAIN of a powered-down sensor, ENODEV after a hot unplug: an absent sample
                 continue
+
+    def _rest(self, descriptor: int, begin: int) -> bytes:
+        """What a long file says behind its first ``begin`` bytes."""
+        parts = []
+        while begin < self._size:
+            part = os.pread(descriptor, min(_NEXT_READ, self._size - begin), begin)
+            if not part:
+                break
+            parts.append(part)
+            begin += len(part)
+        return b"".join(parts)
 
     def close(self) -> None:
         """Close all files."""
@@ -305,6 +317,10 @@ class SmallFiles(Collector):
         self._files: Dict[str, str] = {}
         self._writer: Optional[FrameWriter] = None
         self._sampler: Optional[FileSampler] = None
+
+    def files(self) -> Dict[str, str]:
+        """What is read: source of the frames -> path."""
+        return dict(self._files)
 
     def start(self) -> None:
         """Open all and read them once."""

@@ -40,8 +40,8 @@ class Answer(NamedTuple):
     stderr: str
 
 
-def ask(argv: Sequence[str], timeout: float, env: Optional[Dict[str, str]] = None) -> Answer:
-    """Run a tool to its end and return what it printed; it gets ``timeout`` seconds.
+def ask(argv: Sequence[str], timeout: float, env: Optional[Dict[str, str]] = None, reply: str = "") -> Answer:
+    """Run a tool to its end and return what it printed; it gets ``timeout`` seconds, and ``reply`` to what it asks.
 
     Raises:
         OSError: the program cannot be started.
@@ -51,7 +51,7 @@ def ask(argv: Sequence[str], timeout: float, env: Optional[Dict[str, str]] = Non
     try:
         done = subprocess.run(
             list(argv),
-            stdin=subprocess.DEVNULL,
+            input=reply.encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             timeout=timeout,
@@ -90,6 +90,14 @@ class Helper:
         if self._exit_code is None:
             self._reap(os.WNOHANG)
         return self._exit_code is None
+
+    def cpu_seconds_so_far(self, proc: str = "/proc") -> Optional[float]:
+        """CPU time that its first thread has used by now (sched-stats.rst), s; None where the kernel does not tell."""
+        try:
+            with open("{}/{}/schedstat".format(proc, self.pid), "rb") as file:
+                return int(file.read().split()[0]) / 1e9
+        except (OSError, ValueError, IndexError):
+            return None
 
     def stop(self, number: int = signal.SIGINT, timeout: float = 5.0) -> int:
         """Ask the process to end with a signal, kill it after ``timeout`` seconds; its exit code (-N: signal N)."""

@@ -25,10 +25,13 @@ __all__ = ["__version__", "mark", "open_run", "open_runs", "phase", "step"]
 
 
 def open_run(path: str | Path) -> NotebookRun:
-    """Open the capture directory at ``path``; see `edgeprof.profiler.run.Run`, and `NotebookRun.plot` for figures.
+    """Open a captured run; see `edgeprof.profiler.run.Run`, and `NotebookRun.plot` for figures.
+
+    Args:
+        path: its capture directory, or its address (``s3://bucket/runs/RUN``).
 
     Raises:
-        NotARun, DamagedManifest, NewerSchema
+        NotARun, DamagedManifest, NewerSchema, RemoteError
     """
     from edgeprof.dashboards.notebook import NotebookRun
 
@@ -39,7 +42,7 @@ def open_runs(folder: str | Path | None = None) -> Runs:
     """Open a folder of runs; see `edgeprof.dashboards.notebook.Runs`.
 
     Args:
-        folder: by default ``$EDGEPROF_RUNS``, else ``edgeprof-runs``.
+        folder: a path or an address; by default ``$EDGEPROF_RUNS``, else ``edgeprof-runs``.
 
     Raises:
         EdgeprofError: the folder cannot be read.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgeprof.profiler.errors import AmbiguousRun, DamagedMetrics, EdgeprofError, NewerSchema, NoRuns, NoSuchRun
-from edgeprof.profiler.run import RUNS_FOLDER, Run, open_run, read_parquet
+from edgeprof.profiler.remote_data.marker import FOLDER_MARKER, RUN_MARKER
+from edgeprof.profiler.run import RUNS_FOLDER, Run, local_run, open_run, read_json, read_parquet
 
 PARTIAL_MANIFEST = "manifest.partial.json"
 """What an interrupted run has in place of its manifest, until it is ingested."""
@@ -49,8 +49,28 @@ class Entry:
 
 
 def runs_folder(text: str | Path | None = None) -> Path:
-    """The folder of runs: the one given, else ``$EDGEPROF_RUNS``, else ``edgeprof-runs`` here."""
-    return Path(text or os.environ.get("EDGEPROF_RUNS") or RUNS_FOLDER)
+    """The folder of runs: the one given, else ``$EDGEPROF_RUNS``, else ``edgeprof-runs`` here.
+
+    Of an fsspec address (``s3://bucket/runs``) it is the local mirror, brought up to date.
+
+    Raises:
+        RemoteError: the address cannot be read.
+    """
+    chosen = text or os.environ.get("EDGEPROF_RUNS") or RUNS_FOLDER
+    if isinstance(chosen, Path) or "://" not in chosen:
+        return Path(chosen)
+    from edgeprof.profiler.remote_data.mirror import local_folder
+
+    return local_folder(chosen)
+
+
+def named(path: Path) -> str:
+    """How to call a folder or a run in words: one that is at an address by that, others by their path."""
+    if not any((path / name).is_file() for name in (RUN_MARKER, FOLDER_MARKER)):
+        return str(path)
+    from edgeprof.profiler.remote_data import mirror
+
+    return mirror.named(path)
 
 
 def list_runs(folder: Path) -> list[Entry]:
@@ -75,11 +95,18 @@ def run_directories(folder: Path) -> list[Path]:
 
 def looks_like_a_run(path: Path) -> bool:
     """Whether a directory holds a capture, whole or not."""
-    return any((path / name).exists() for name in ("manifest.json", PARTIAL_MANIFEST, "raw"))
+    return any((path / name).exists() for name in ("manifest.json", PARTIAL_MANIFEST, "raw", RUN_MARKER))
 
 
 def entry_of(path: Path) -> Entry:
     """The entry of one capture directory; what is wrong with it stands in ``problem``."""
+    if (path / RUN_MARKER).is_file():
+        from edgeprof.profiler.remote_data.mirror import problem_of
+
+        problem = problem_of(path)
+        if problem is not None:
+            state = "damaged" if (path / "manifest.json").exists() else "being pushed"
+            return Entry(path, state, None, _info(path / "manifest.json"), problem)
     if not (path / "manifest.json").exists():
         problem = f"it was interrupted or is still being captured; `edgeprof ingest {path}` reads what there is"
         return Entry(path, "not ingested", None, _info(path / PARTIAL_MANIFEST), problem)
@@ -97,7 +124,7 @@ def entry_of(path: Path) -> Entry:
 def _info(manifest: Path) -> dict[str, Any]:
     """What a manifest that cannot be relied on says about its run."""
     try:
-        content = json.loads(manifest.read_bytes())
+        content = read_json(manifest)
     except (OSError, ValueError, RecursionError):
         return {}
     info = content.get("run") if isinstance(content, dict) else None
@@ -108,19 +135,19 @@ def find_path(text: str, folder: Path) -> Path:
     """The capture directory that ``text`` names.
 
     Args:
-        text: a path; or, looked up in ``folder``: ``last``, an id, the beginning of an id, or
+        text: a path or an address; or, looked up in ``folder``: ``last``, an id, the beginning of an id, or
             the beginning of an id's last part.
 
     Raises:
         NoSuchRun, AmbiguousRun, NoRuns (for ``last``).
     """
-    path = Path(text)
+    path = local_run(text)
     if path.is_dir() and (looks_like_a_run(path) or os.sep in text):
         return path
     names = [item.name for item in run_directories(folder)]
     if text == LAST:
         if not names:
-            raise NoRuns(folder)
+            raise NoRuns(named(folder))
         return folder / names[-1]
     if text in names:
         return folder / text
@@ -130,7 +157,7 @@ def find_path(text: str, folder: Path) -> Path:
     if len(found) > 1:
         raise AmbiguousRun(text, found)
     if not found:
-        raise NoSuchRun(text, folder)
+        raise NoSuchRun(text, named(folder))
     return folder / found[0]
 
 
@@ -138,17 +165,29 @@ def find_run(text: str, folder: Path) -> Run:
     """The run that ``text`` names; see `find_path`.
 
     Raises:
-        NoSuchRun, AmbiguousRun, NoRuns; NotARun, DamagedManifest, NewerSchema.
+        NoSuchRun, AmbiguousRun, NoRuns; NotARun, DamagedManifest, NewerSchema; RemoteError.
     """
-    return open_run(find_path(text, folder))
+    path = find_path(text, folder)
+    if (path / RUN_MARKER).is_file():
+        from edgeprof.profiler.remote_data.mirror import refuse_problem
+
+        refuse_problem(path)
+    return open_run(path)
+
+
+_VALUES = (float, int, type(None))
+"""What a metric's value may be."""
 
 
 def metrics_of(run: Run) -> dict[str, dict[str, Any]]:
     """As `Run.metrics`.  Raises DamagedMetrics."""
     try:
-        return run.metrics
-    except (OSError, ValueError, KeyError):  # pyarrow's errors are OSErrors and ValueErrors
+        metrics = run.metrics
+    except (OSError, ValueError, KeyError, TypeError):  # pyarrow's errors are OSErrors and ValueErrors
         raise DamagedMetrics(run.path) from None
+    if not all(type(name) is str and type(item["value"]) in _VALUES for name, item in metrics.items()):
+        raise DamagedMetrics(run.path)
+    return metrics
 
 
 def phases_of(run: Run) -> list[dict[str, Any]]:

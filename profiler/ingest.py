@@ -22,6 +22,7 @@ from edgeprof.collectors import registry
 from edgeprof.collectors.cgroup.parse import members
 from edgeprof.collectors.parsing import Parsed, RunFacts
 from edgeprof.collectors.phases.parse import assign_phase
+from edgeprof.profiler import conditions
 from edgeprof.profiler.agent import journal, manifest, undo
 from edgeprof.profiler.errors import EdgeprofError, NewerSchema, NotARun
 from edgeprof.profiler.run import SCHEMA_VERSION, Run, load_manifest, wrong_part
@@ -83,6 +84,8 @@ def ingest(path: Path) -> Run:
             "notes": notes,
             "seconds": time.monotonic() - began,
         }
+        if isinstance(content.get("idle_power"), dict):
+            content["idle_power"] = conditions.idle_account(raw, content["idle_power"])
         manifest.write_json(str(path), manifest.FINAL, content)
         (path / manifest.PARTIAL).unlink(missing_ok=True)
         return _analyse(path, content)
@@ -185,16 +188,22 @@ def recover_manifest(path: Path) -> dict[str, Any]:
         "overhead": {},
         "cgroup": {},
         "processes": {},
+        "marks": [],
         "notes": ["the manifest was lost; what stands here comes from the raw files alone"],
     }
+
+
+_FED_BY_TEGRASTATS = ("thermal", "clocks")
+"""The collector ``power`` runs it; where /sys shows these two nothing, they took no part, and its lines serve."""
 
 
 def _parse_all(raw: Path, content: dict[str, Any]) -> tuple[dict[str, pa.Table], list[str]]:
     tables: dict[str, pa.Table] = {}
     notes: list[str] = []
     for name in ORDER:
-        if not (raw / name).is_dir():
-            continue  # it was not part of the run
+        took_part = (raw / name).is_dir()
+        if not took_part and not (name in _FED_BY_TEGRASTATS and (raw / "power").is_dir()):
+            continue
         facts = _facts(raw, content, tables)
         try:
             result: Parsed = import_module(f"edgeprof.collectors.{name}.parse").parse(raw, facts)
@@ -202,7 +211,8 @@ def _parse_all(raw: Path, content: dict[str, Any]) -> tuple[dict[str, pa.Table],
             notes.append(f"{name}: its raw data could not be read ({type(error).__name__}: {error})")
             continue
         for table_name, table in result.tables.items():
-            tables[table_name] = _joined(tables.get(table_name), table)
+            if table.num_rows or took_part:
+                tables[table_name] = _joined(tables.get(table_name), table)
         notes.extend(result.notes)
         _note_loss(content, name, result)
         if name == "procfs":
@@ -329,6 +339,7 @@ def _analyse(path: Path, content: dict[str, Any]) -> Run:
     content["factors"] = _with_program_facts(path / "raw", content["factors"], content.get("spec") or {})
     manifest.write_json(str(path), manifest.FINAL, content)
     analysis.write_metrics(run)
+    content["marks"] = conditions.marks(content, Run(path).metrics)
     content["verdict"] = analysis.verdict(Run(path))
     content["roles"] = roles = analysis.role_account(Run(path))
     if roles is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprof.profiler.errors import DamagedManifest, NewerSchema, NoSuchTable, NotARun
+from edgeprof.profiler.remote_data.marker import RUN_MARKER
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,17 +48,39 @@ class Run:
     @property
     def tables(self) -> list[str]:
         """Names of the tables that ingest has made."""
-        return sorted(item.stem for item in (self.path / "tables").glob("*.parquet"))
+        return sorted({item.stem for item in (self.path / "tables").glob("*.parquet")} | self._elsewhere)
 
     def has(self, name: str) -> bool:
         """Whether a table is there."""
-        return (self.path / "tables" / f"{name}.parquet").is_file()
+        return (self.path / "tables" / f"{name}.parquet").is_file() or name in self._elsewhere
+
+    @cached_property
+    def _elsewhere(self) -> frozenset[str]:
+        """Tables that a mirrored run has at its address; none of a local run."""
+        if not any((folder / RUN_MARKER).is_file() for folder in (self.path, self.path.parent)):
+            return frozenset()
+        from edgeprof.profiler.remote_data.mirror import tables_at
+
+        return frozenset(tables_at(self.path))
+
+    def table_file(self, name: str) -> Path:
+        """The Parquet file of a table, fetched first where the run is at an address.
+
+        Raises:
+            NoSuchTable: the run has no such table.
+            RemoteError: it cannot be fetched.
+        """
+        if not self.has(name):
+            raise NoSuchTable(name, self.tables)
+        if name not in self._elsewhere:
+            return self.path / "tables" / f"{name}.parquet"
+        from edgeprof.profiler.remote_data.mirror import fetched_table
+
+        return fetched_table(self.path, name)
 
     def arrow(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """A table as Arrow.  Raises NoSuchTable."""
-        if not self.has(name):
-            raise NoSuchTable(name, self.tables)
-        return read_parquet(self.path / "tables" / f"{name}.parquet", columns)
+        return read_parquet(self.table_file(name), columns)
 
     def table(self, name: str) -> pd.DataFrame:
         """A table as a pandas DataFrame.  Raises NoSuchTable."""
@@ -79,12 +102,46 @@ class Run:
         }
 
 
+def local_run(path: str | Path) -> Path:
+    """The capture directory that a path, or a run's own fsspec address, names; see `remote_data.mirror.local_run`."""
+    if isinstance(path, Path) or "://" not in path:
+        return Path(path)
+    from edgeprof.profiler.remote_data.mirror import local_run as mirrored
+
+    return mirrored(path)
+
+
 def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
     """One Parquet file as Arrow; unlike ``pyarrow.parquet.read_table`` this does not load pandas, which takes 0.2 s."""
     from pyarrow.parquet import ParquetFile
 
     with ParquetFile(path) as file:
         return file.read(columns)
+
+
+def is_parquet(path: Any) -> bool:
+    """Whether a path, or an open file, is of a whole Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        pq.read_metadata(path)
+    except (OSError, pa.ArrowException):
+        return False
+    return True
+
+
+def read_json(file: Path) -> Any:
+    """What a JSON file holds, in texts that can be written anywhere: half of a surrogate pair becomes ``?``.
+
+    Raises:
+        OSError, ValueError, RecursionError
+    """
+    data = file.read_bytes()
+    content = json.loads(data)
+    if b"\\ud" in data.lower():
+        content = json.loads(json.dumps(content, ensure_ascii=False).encode("utf-8", "replace"))
+    return content
 
 
 def load_manifest(path: Path) -> dict[str, Any]:
@@ -97,7 +154,7 @@ def load_manifest(path: Path) -> dict[str, Any]:
     """
     file = path / "manifest.json"
     try:
-        content = json.loads(file.read_bytes())
+        content = read_json(file)
     except FileNotFoundError:
         raise NotARun(path) from None
     except (OSError, ValueError, RecursionError) as error:
@@ -125,6 +182,11 @@ _OPTIONAL: dict[str, type] = {
     "verdict": dict,
     "setup": dict,
     "roles": dict,
+    "steady": dict,
+    "power_mode": dict,
+    "idle_power": dict,
+    "firmware": dict,
+    "marks": list,
 }
 _RUN_TEXTS = ("id", "name", "cwd", "started", "ended", "status")
 _RUN_NUMBERS = ("start_ns", "end_ns", "pid", "exit_code", "signal")
@@ -165,8 +227,9 @@ def _wrong_list(content: dict[str, Any]) -> str | None:
     for item in content.get("clocks") or ():
         if not isinstance(item, dict) or not all(isinstance(item.get(key), int) for key in _CLOCKS):
             return "an entry of 'clocks' is not whole"
-    if not all(isinstance(note, str) for note in content.get("notes") or ()):
-        return "'notes' holds something that is no text"
+    for key in ("notes", "marks"):
+        if not all(isinstance(note, str) for note in content.get(key) or ()):
+            return f"{key!r} holds something that is no text"
     processes = content.get("processes") or {}
     helpers = processes.get("helpers")
     if not _is_count(processes.get("agent")) or not isinstance(helpers, list | None):
@@ -181,11 +244,12 @@ def _is_count(value: Any) -> bool:
 
 
 def open_run(path: str | Path) -> Run:
-    """Open a captured run by the path of its capture directory.
+    """Open a captured run by the path of its capture directory, or by its fsspec address.
 
     Raises:
         NotARun, DamagedManifest, NewerSchema: see `load_manifest`.
+        RemoteError: the address cannot be read.
     """
-    run = Run(Path(path))
+    run = Run(local_run(path))
     run.manifest  # noqa: B018  (checks it now, not at first use)
     return run

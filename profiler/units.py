@@ -69,6 +69,11 @@ def count(value: float) -> str:
     return _digits(value)
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """``1 process``, ``2 processes``."""
+    return f"{count(number)} {noun if number == 1 else plural or noun + 's'}"
+
+
 def request_size(value: int) -> str:
     """A power-of-two size: 512 B, 4 KiB, 1 MiB."""
     for scale, symbol in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):

@@ -63,8 +63,9 @@ MISSING: dict[str, Callable[[], str | None]] = {
 
 os.environ.setdefault("EDGEPROF_KML_CACHE", str(Path(__file__).parent.parent / ".cache" / "kml" / "built"))
 # Under nohup, and in what a shell starts with &; what the tests start would inherit it.
-if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+for _number in (signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.SIG_DFL)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if chromium := find_chromium():

@@ -72,6 +72,11 @@ class Tracepoints:
         except OSError:  # before Linux 4.14 threads are told from their processes by the task events alone
             pass
 
+    @property
+    def rests_until(self) -> int:
+        """When there is something to do again."""
+        return self._trace.rests_until
+
     def sample(self, now_ns: int) -> None:
         self._trace.drain(now_ns)
         if self._may_drop_insert and now_ns >= self._check_due:
@@ -154,6 +159,7 @@ class Block(Collector):
     def sample(self, now_ns: int) -> None:
         assert self._backend is not None
         self._backend.sample(now_ns)
+        self.rests_until = self._backend.rests_until
 
     def stop(self) -> Status:
         if self._backend is None:

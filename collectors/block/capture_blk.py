@@ -58,6 +58,8 @@ class BlkTracer:
         OSError: it cannot be used; whatever had been changed is back.
     """
 
+    rests_until = 0  # it is looked after at each tick
+
     def __init__(self, context: Context, folder: str, disks: Sequence[str]) -> None:
         self._folder = folder
         self._context = context

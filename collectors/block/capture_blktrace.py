@@ -46,6 +46,8 @@ class Blktrace:
         OSError: it did not start to trace; its own words say why.
     """
 
+    rests_until = 0  # it is looked after at each tick
+
     def __init__(self, context: Context, folder: str, disks: Sequence[str]) -> None:
         self._folder = folder
         self._context = context

@@ -59,6 +59,7 @@ class PerfStat(Collector):
         self._output = ""
         self._notes: List[str] = []
         self._ready_seconds: Optional[float] = None
+        self._setup_cpu: Optional[float] = None
 
     def probe(self) -> Probe:
         """Look for perf, for leave to use it, and for what this perf can do."""
@@ -103,6 +104,8 @@ class PerfStat(Collector):
             self._perf = self._spawn(argv)
             self._await_counters(self._perf)
         self._ready_seconds = (time.monotonic_ns() - begun) / 1e9
+        if self._perf is not None:
+            self._setup_cpu = self._perf.cpu_seconds_so_far()
 
     def _target(self) -> List[str]:
         """The workload's process and its children, or whatever is in the run's cgroup."""
@@ -167,9 +170,6 @@ class PerfStat(Collector):
         clock.frame(now_ns, clock.source(source), b"")
         clock.close()  # at once: the run may be killed before there is anything more to write
 
-    def sample(self, now_ns: int) -> None:
-        """Nothing to copy: perf writes its own file."""
-
     def stop(self) -> Status:
         """Interrupt perf, which prints its last interval first."""
         details = {"events": self._events, "interval": self._period, "ready_seconds": self._ready_seconds}
@@ -184,6 +184,7 @@ class PerfStat(Collector):
                 said = _first_line(read_text(os.path.join(self.context.raw, "stderr")) or "")
                 self._notes.append("perf ended with code {}: {}".format(code, said))
             details.update(helper_pid=self._perf.pid, helper_cpu_seconds=self._perf.cpu_seconds)
+            details["helper_setup_cpu_seconds"] = self._setup_cpu
         records, size = _count_lines(self._output)
         return Status(records, size, lost, notes=tuple(self._notes), details=details)
 

@@ -108,7 +108,7 @@ def tidy(path: str, proc: str = "/proc") -> Tuple[int, int, bool]:
         if len(head) < _HEADER.size or not head.startswith(_MAGIC):
             return 0, 0, False
         _, _, _, pid, _, _, ticks, lost, _ = _HEADER.unpack(head)
-        used = _used(file, os.fstat(file).st_size)
+        used = used_bytes(file, os.fstat(file).st_size)
         alive = ticks != 0 and _started(proc, pid) == ticks
         if not alive:
             os.ftruncate(file, used)
@@ -121,7 +121,7 @@ def _no_follow(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
-def _used(file: int, size: int) -> int:
+def used_bytes(file: int, size: int) -> int:
     """Length up to the last record written: what follows it was reserved and is zero."""
     window = 1 << 20
     end = size

@@ -46,25 +46,30 @@ class Rail(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The rails that can be read; ``forbidden``: there are counters that only root may read."""
+    """The rails that can be read; ``forbidden``: there are counters that only root may read.
+
+    ``unread``: name and file of each sensor that is there but gives no value.
+    """
 
     rails: List[Rail]
     forbidden: bool
+    unread: List[Tuple[str, str]] = []  # noqa: RUF012  (a NamedTuple default; never changed in place)
 
 
 def discover(sys: str, battery: bool = False) -> Found:
     """All rails below this /sys, with unique names."""
-    rapl, forbidden = _rapl(sys)
-    rails = _hwmon(sys) + _iio(sys) + rapl + (_batteries(sys) if battery else [])
+    unread: List[Tuple[str, str]] = []
+    rapl, forbidden = _rapl(sys, unread)
+    rails = _hwmon(sys, unread) + _iio(sys, unread) + rapl + (_batteries(sys) if battery else [])
     seen: Dict[str, int] = {}
     unique = []
     for rail in rails:
         seen[rail.name] = count = seen.get(rail.name, 0) + 1
         unique.append(rail if count == 1 else rail._replace(name="{}#{}".format(rail.name, count)))
-    return Found(unique, forbidden)
+    return Found(unique, forbidden, unread)
 
 
-def _hwmon(sys: str) -> List[Rail]:
+def _hwmon(sys: str, unread: List[Tuple[str, str]]) -> List[Rail]:
     """hwmon chips of the class folder, and INA3221 by their driver where the class folder is not there."""
     folders = children(os.path.join(sys, "class/hwmon"), "hwmon*")
     for device in children(os.path.join(sys, "bus/i2c/drivers/ina3221"), "*-*"):
@@ -77,41 +82,53 @@ def _hwmon(sys: str) -> List[Rail]:
             continue
         known.add(place)
         chip = read_text(os.path.join(folder, "name")) or os.path.basename(folder)
-        rails += _ina3221(folder) if chip == "ina3221" else _chip(folder, chip)
+        rails += _ina3221(folder, unread) if chip == "ina3221" else _chip(folder, chip, unread)
     return rails
 
 
-def _ina3221(folder: str) -> List[Rail]:
+def _ina3221(folder: str, unread: List[Tuple[str, str]]) -> List[Rail]:
     """Channels 1 to 3; in4 to in7 are shunt voltages.  A disabled channel answers with an error."""
     rails = []
     for number in (1, 2, 3):
         label = read_text(os.path.join(folder, "in{}_label".format(number)))
         paths = tuple(os.path.join(folder, name.format(number)) for name in ("in{}_input", "curr{}_input"))
-        if label == "NC" or any(read_number(path) is None for path in paths):
+        if label == "NC":
             continue
         name = label or "{}-in{}".format(os.path.basename(folder), number)
+        silent = [path for path in paths if read_number(path) is None]
+        if silent:
+            unread += [(name, path) for path in silent[:1] if os.path.exists(path)]
+            continue
         rails.append(Rail(name, "ina3221", "mV*mA", paths, name in TOTALS))
     return rails
 
 
-def _chip(folder: str, chip: str) -> List[Rail]:
+def _chip(folder: str, chip: str, unread: List[Tuple[str, str]]) -> List[Rail]:
     rails = []
+
+    def named(number: str) -> str:
+        return read_text(os.path.join(folder, number + "_label")) or "{}-{}".format(chip, number)
+
     for path in children(folder, "power*_input") + children(folder, "power*_average"):
         number = os.path.basename(path).split("_")[0]
         if path.endswith("_average") and os.path.exists(os.path.join(folder, number + "_input")):
             continue
-        if read_number(path) is not None:
-            name = read_text(os.path.join(folder, number + "_label")) or "{}-{}".format(chip, number)
-            rails.append(Rail(name, "hwmon", "uW", (path,), name in TOTALS))
+        name = named(number)
+        if read_number(path) is None:
+            unread.append((name, path))
+            continue
+        rails.append(Rail(name, "hwmon", "uW", (path,), name in TOTALS))
     for path in children(folder, "energy*_input"):
         number = os.path.basename(path).split("_")[0]
-        if read_number(path) is not None:
-            name = read_text(os.path.join(folder, number + "_label")) or "{}-{}".format(chip, number)
-            rails.append(Rail(name, "hwmon", "uJ", (path,), name.startswith("Esocket")))  # amd_energy: holds its cores
+        name = named(number)
+        if read_number(path) is None:
+            unread.append((name, path))
+            continue
+        rails.append(Rail(name, "hwmon", "uJ", (path,), name.startswith("Esocket")))  # amd_energy: holds its cores
     return rails
 
 
-def _iio(sys: str) -> List[Rail]:
+def _iio(sys: str, unread: List[Tuple[str, str]]) -> List[Rail]:
     """INA3221 under JetPack 4's own driver: power in mW."""
     rails = []
     for device in children(os.path.join(sys, "bus/i2c/drivers/ina3221x"), "*-*"):
@@ -119,12 +136,16 @@ def _iio(sys: str) -> List[Rail]:
             for number in (0, 1, 2):
                 name = read_text(os.path.join(folder, "rail_name_{}".format(number)))
                 path = os.path.join(folder, "in_power{}_input".format(number))
-                if name and name != "NC" and read_number(path) is not None:
-                    rails.append(Rail(name, "iio", "mW", (path,), name in TOTALS))
+                if not name or name == "NC":
+                    continue
+                if read_number(path) is None:
+                    unread += [(name, path)] if os.path.exists(path) else []
+                    continue
+                rails.append(Rail(name, "iio", "mW", (path,), name in TOTALS))
     return rails
 
 
-def _rapl(sys: str) -> Tuple[List[Rail], bool]:
+def _rapl(sys: str, unread: List[Tuple[str, str]]) -> Tuple[List[Rail], bool]:
     """Zones of intel-rapl (AMD's too).  ``intel-rapl-mmio`` shows the package's counter once more: left out."""
     zones = children(os.path.join(sys, "class/powercap"), "intel-rapl:*")
     names = {os.path.basename(zone): read_text(os.path.join(zone, "name")) or "" for zone in zones}
@@ -132,12 +153,13 @@ def _rapl(sys: str) -> Tuple[List[Rail], bool]:
     forbidden = False
     for zone in zones:
         path = os.path.join(zone, "energy_uj")
-        if read_number(path) is None:
-            forbidden = forbidden or (os.path.exists(path) and not os.access(path, os.R_OK))
-            continue
         place = os.path.basename(zone)
         parent = names.get(place.rpartition(":")[0])
         name = "{}/{}".format(parent, names[place]) if parent else names[place] or place
+        if read_number(path) is None:
+            forbidden = forbidden or (os.path.exists(path) and not os.access(path, os.R_OK))
+            unread += [(name, path)] if os.path.exists(path) else []
+            continue
         inside = [label for other, label in names.items() if other.startswith(place + ":")]
         total = any(label in ("core", "uncore") for label in inside) or (name == "psys" and len(names) > 1)
         limit = read_number(os.path.join(zone, "max_energy_range_uj"))

@@ -3,7 +3,7 @@
 import os
 import resource
 import time
-from typing import Dict, List, Optional, Set, Tuple
+from typing import Dict, List, Optional, Sequence, Set, Tuple
 
 from edgeprof.collectors.base import Collector, Context, FileSampler, FrameWriter, Probe, Status
 
@@ -39,6 +39,7 @@ class Procfs(Collector):
         super().__init__(context)
         self._processes: Dict[int, List[Tuple[int, int]]] = {}
         self._slow_processes: Dict[int, List[Tuple[int, int]]] = {}
+        self._pids: Sequence[int] = ()
         self._slow_due = 0
         self._rollup_at = 0
         self._rollup_credit = float(ROLLUP_BURST_NS)
@@ -68,9 +69,11 @@ class Procfs(Collector):
     def sample(self, now_ns: int) -> None:
         assert self._writer is not None
         pids = self.context.pids()
-        for pid in pids:
-            if pid not in self._processes:
-                self._add(pid)
+        changed = pids != self._pids
+        if changed:
+            for pid in pids:
+                if pid not in self._processes:
+                    self._add(pid)
         self._copy(now_ns, self._processes)
         if now_ns >= self._slow_due:
             self._slow_due = now_ns + int(SLOW_INTERVAL * 1e9) - 1000000
@@ -78,7 +81,9 @@ class Procfs(Collector):
             self._copy(now_ns, self._slow_processes)
             self._sample_rollups(now_ns)
         # After the reading: one that has just ended may still be a zombie, whose counters are its final ones.
-        self._drop(set(self._processes).difference(pids))
+        if changed:
+            self._drop(set(self._processes).difference(pids))
+            self._pids = pids if len(self._processes) == len(pids) else ()  # for one too many there may be room later
         self._writer.flush()
 
     def last(self, now_ns: int) -> None:

@@ -9,11 +9,18 @@ from edgeprof.collectors.sysfs import children, read_number, read_text
 RASPBERRY_PI = "devices/platform/soc/soc:firmware/get_throttled"
 
 
+def voltage_alarms(sys: str) -> List[str]:
+    """Files with the kernel's own alarm of too low a supply voltage (drivers/hwmon/raspberrypi-hwmon.c): 1 or 0."""
+    chips = children(os.path.join(sys, "class/hwmon"), "hwmon*")
+    chips = [folder for folder in chips if read_text(os.path.join(folder, "name")) == "rpi_volt"]
+    return [os.path.join(folder, "in0_lcrit_alarm") for folder in chips]
+
+
 class Thermal(SmallFiles):
-    """Reads thermal_zone*/temp, cooling_device*/cur_state and the Raspberry Pi firmware's get_throttled.
+    """Reads thermal_zone*/temp, cooling_device*/cur_state and a Raspberry Pi's get_throttled and voltage alarm.
 
     Zones and devices are told apart by number and type, since several may share a type: the source of a frame is
-    ``zone:0:CPU-therm``, ``device:3:Processor`` or ``raspberrypi``.
+    ``zone:0:CPU-therm``, ``device:3:Processor``, ``raspberrypi`` or ``low_voltage``.
     (Documentation/driver-api/thermal/sysfs-api.rst of the kernel.)
     """
 
@@ -36,6 +43,8 @@ class Thermal(SmallFiles):
                 if kind == "device":
                     most = read_number(os.path.join(folder, "max_state"))
                     self._devices.append({"device": number, "type": what, "max_state": most})
+        for path in voltage_alarms(sys)[:1]:
+            self._files["low_voltage"] = path
         if os.path.exists(os.path.join(sys, RASPBERRY_PI)):
             self._files["raspberrypi"] = os.path.join(sys, RASPBERRY_PI)
 

@@ -27,6 +27,9 @@ FANS = re.compile(r"fan", re.IGNORECASE)
 PI_BITS = {1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
 """Bits of get_throttled that mean that the processor is slowed now (Raspberry Pi documentation, vcgencmd)."""
 
+LOW_VOLTAGE = "thermal: the supply voltage was too low during the run; use a stronger power supply or cable"
+"""The note of a run in which the firmware or the kernel saw that."""
+
 _UNDER_VOLTAGE = 1 << 0
 _SINCE_BOOT = 16
 _COLUMNS = ("time_ns", "zone", "temperature", "throttling")
@@ -46,6 +49,7 @@ def parse(raw: Path, facts: RunFacts) -> Parsed:
     notes = [f"thermal: {frames.damage}; what lies before is kept"] if frames.damage else []
     rows: list[_Row] = []
     uncounted = set()
+    alarmed = False
     names = _names(frames)
     for source, series in frames.series.items():
         kind, _, rest = source.partition(":")
@@ -58,6 +62,10 @@ def parse(raw: Path, facts: RunFacts) -> Parsed:
             uncounted.add(what)
         elif source == "raspberrypi":
             rows += _raspberry_pi(series, notes)
+        elif source == "low_voltage" and any(payload.strip() == b"1" for payload in series.payloads):
+            alarmed = True
+    if alarmed and LOW_VOLTAGE not in notes:
+        notes.append(LOW_VOLTAGE)
     if uncounted:
         notes.append(f"thermal: cooling devices that slow no processor are left out: {', '.join(sorted(uncounted))}")
     rows = rows or _from_tegrastats(tegrastats(raw))
@@ -113,7 +121,7 @@ def _raspberry_pi(series: Series, notes: list[str]) -> list[_Row]:
     known = [field for field in fields if field is not None]
     sticky = (known[-1] & ~known[0]) >> _SINCE_BOOT if known else 0  # set between two samples of this run
     if (seen | sticky) & _UNDER_VOLTAGE:
-        notes.append("thermal: the supply voltage was too low during the run; use a stronger power supply or cable")
+        notes.append(LOW_VOLTAGE)
     brief = [name for bit, name in PI_BITS.items() if sticky >> bit & 1 and not seen >> bit & 1]
     if brief:
         notes.append(f"thermal: shorter than a second during the run, so not in the table: {', '.join(brief)}")

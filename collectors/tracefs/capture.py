@@ -92,6 +92,7 @@ class TraceInstance:
         bytes: raw bytes written so far.
         failed: why capture ended early, or None.
         users: how many collectors hold it now.
+        rests_until: CLOCK_MONOTONIC, ns, until which there is no need to drain it.
     """
 
     def __init__(self, context: Context, tracing: str, undo: Undo) -> None:
@@ -107,7 +108,7 @@ class TraceInstance:
         self._events: Dict[str, bool] = {}
         self._files: Optional[CpuFiles] = None
         self._drained_at = 0
-        self._rests_until = 0
+        self.rests_until = 0
         self._budget_bytes = 0.0
         self._buffer_bytes = 0
         self._cpus: List[int] = []
@@ -196,13 +197,13 @@ class TraceInstance:
         self._drained_at = now_ns
         if self.failed is not None:
             raise self.failed
+        if self._windows.open and now_ns < self.rests_until:
+            return
         self._allowance.refill(now_ns)
         try:
             if self._windows.open:
-                if now_ns < self._rests_until:
-                    return
                 if self._take(self._files, last=False) * LITTLE < self._buffer_bytes:
-                    self._rests_until = now_ns + REST_NS
+                    self.rests_until = now_ns + REST_NS
                 if self._allowance.seconds < 0:
                     self.mode = "sampled"
                     self._windows.end()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from edgeprof.cli.encoding import is_utf8
 from edgeprof.cli.output import heading, print_line
-from edgeprof.profiler.units import human
+from edgeprof.profiler.units import counted, human
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -143,12 +143,11 @@ def _latencies(data: RunData, marks: Marks, console: Console) -> dict[str, list[
     if not data.has("block_io"):
         return {}
     from edgeprof.dashboards.report.figures.requests import latency, of_run, positive
-    from edgeprof.profiler.analysis.data import counted
 
     found = {}
     for operation in ("read", "write"):
         values = positive(latency(data)[of_run(data, operation).mask])
-        title = f"Latency of {counted(len(values), operation, operation + 's')}"
+        title = f"Latency of {counted(len(values), operation)}"
         found[title] = histogram(values, marks, console.width)
     return found
 

@@ -17,11 +17,10 @@ def command(kill: bool, as_json: bool) -> None:
 
     Capture directories are kept; `edgeprof ingest` reads them.
     """
-    from edgeprof.profiler.agent.journal import state_folder
-    from edgeprof.profiler.agent.undo import clean
+    from edgeprof.profiler.agent.undo import clean_all
 
     try:
-        result = clean(state_folder(), kill)
+        result = clean_all(kill)
     except OSError as error:
         raise EdgeprofError(f"cannot read the undo journals: {error.strerror} ({error.filename})") from None
     if as_json:

@@ -10,7 +10,7 @@ import click
 
 from edgeprof.cli.options import RUN_HELP, folder_option, json_option
 from edgeprof.cli.output import make_console, make_table, plain, print_json
-from edgeprof.profiler.units import human
+from edgeprof.profiler.units import counted, human
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,7 +70,7 @@ def command(
     fail_on: tuple[str, ...],
     page: Path | None,
     align: str,
-    folder: Path | None,
+    folder: Path | str | None,
     as_json: bool,
 ) -> int:
     """Print how runs differ from the first one, or groups of runs from the first group.
@@ -179,7 +179,7 @@ def _compare_groups(groups: Sequence[Group], fail_on: Sequence[str], everything:
 def _print_groups(compared: Compared, told: dict[str, Any], console: Console) -> None:
     for group in compared.groups:
         left_out = f", {len(group.left_out)} left out" if group.left_out else ""
-        click.echo(f"{plain(group.name)}: {len(group.processes)} runs{left_out}")
+        click.echo(f"{plain(group.name)}: {counted(len(group.processes), 'run')}{left_out}")
         for run, reason in group.left_out:
             click.echo(f"  left out: {plain(run)}: {plain(reason)}")
     base, *others = compared.groups
@@ -195,6 +195,8 @@ def _print_groups(compared: Compared, told: dict[str, Any], console: Console) ->
     for reason in dict.fromkeys(untold.values()):
         names = ", ".join(name for name, why in untold.items() if why == reason)
         click.echo(f"Not compared, {reason}: {names}")
+    for sentence in told["marked"]:
+        click.echo(plain(sentence))
     if compared.unmatched:
         click.echo(f"Cells without a partner: {'; '.join(map(plain, compared.unmatched))}")
     for title, key in (("Factors that differ", "factors"), ("Machine facts that differ", "host")):
@@ -238,7 +240,7 @@ def _shortened(value: object) -> str | None:
 
 
 def _print(result: dict[str, Any], console: Console) -> None:
-    labels = [Path(run["path"]).name.rsplit("-", 1)[-1] for run in result["runs"]]
+    labels = _labels([Path(run["path"]) for run in result["runs"]])
     for label, run in zip(labels, result["runs"], strict=True):
         click.echo(f"{plain(label)}: {plain(run['name'])} ({plain(run['path'])})")
     headings = ["metric", labels[0]]
@@ -255,7 +257,16 @@ def _print(result: dict[str, Any], console: Console) -> None:
     untold = [row["name"] for row in result["metrics"] if all(value is None for value in row["values"])]
     if untold:
         click.echo(f"Not measured in any of them: {', '.join(untold)}")
+    for sentence in result["marked"]:
+        click.echo(plain(sentence))
     click.echo(result["caution"])
+
+
+def _labels(runs: Sequence[Path]) -> list[str]:
+    """The shortest names by which runs can be told apart."""
+    names = [run.name for run in runs]
+    short = [name.rsplit("-", 1)[-1] for name in names]
+    return next((labels for labels in (short, names) if len(set(labels)) == len(runs)), list(map(str, runs)))
 
 
 def _metric_row(row: dict[str, Any]) -> Sequence[str | None]:

@@ -11,27 +11,34 @@ from typing import Any
 
 import click
 
-from edgeprof.cli.options import folder_option
+from edgeprof.cli.options import FolderType, folder_option
 from edgeprof.profiler.errors import EdgeprofError
 
 ANY_PORT_HELP = "Port to listen at; 0: any that is free."
 
 
 @click.command()
-@click.argument("folder_argument", metavar="[FOLDER]", required=False, type=click.Path(path_type=Path))
+@click.argument("folder_argument", metavar="[FOLDER]", required=False, type=FolderType())
 @folder_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0: all of them.")
 @click.option("--port", default=8050, show_default=True, type=click.IntRange(0, 65535), help=ANY_PORT_HELP)
 @click.option("--token", metavar="TEXT", help="Ask browsers for this.  [default: made where others can reach --host]")
 @click.option("--open/--no-browser", "open_it", default=False, help="Open it in the browser.  [default: no]")
 def command(
-    folder_argument: Path | None, folder: Path | None, host: str, port: int, token: str | None, open_it: bool
+    folder_argument: Path | str | None,
+    folder: Path | str | None,
+    host: str,
+    port: int,
+    token: str | None,
+    open_it: bool,
 ) -> None:
     """Look at a folder of runs (or of a matrix, or of several) in the browser, until Ctrl-C.
 
     Only this machine can reach it, unless --host names an address that others reach: they then need the token in the
     address that is printed.  It reads the folder and writes nothing into it.
     """
+    from edgeprof.profiler.dataset import named
+
     place = _folder(folder_argument or folder)
     try:
         from edgeprof.dashboards.app.security import Access, is_loopback
@@ -49,7 +56,7 @@ def command(
         logging.getLogger("edgeprof").setLevel(logging.DEBUG)  # each request, and why a figure failed
 
     def ready(address: str) -> None:
-        click.echo(f"{address}  (runs of {place}; Ctrl-C ends it)")
+        click.echo(f"{address}  (runs of {named(place)}; Ctrl-C ends it)")
         if open_it:
             click.launch(address)
 
@@ -64,7 +71,7 @@ def _end(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _folder(named: Path | None) -> Path:
+def _folder(named: Path | str | None) -> Path:
     """The folder to serve; one that is not there yet is served where nobody named it: its first run will make it.
 
     Raises:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeprof.cli.dataset_readahead import readahead
+from edgeprof.cli.dataset_remote import aggregate, push
 from edgeprof.cli.dataset_words import listed, print_columns, say, share, tell_skipped
-from edgeprof.cli.options import json_option
+from edgeprof.cli.options import FolderType, json_option
 from edgeprof.cli.output import make_console, make_table, print_json
 from edgeprof.cli.quantities import DurationType
+from edgeprof.cli.workers import tell_runs, where_of, worker_options
 
 if TYPE_CHECKING:
     from edgeprof.profiler.training_sets.card import Card, Part
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Make training sets of captured runs, and describe them."""
+    """Folders of many runs: put them elsewhere, aggregate them, make training sets of them."""
 
 
 @command.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -29,7 +31,7 @@ def build() -> None:
 
 
 @build.command()
-@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@click.argument("folder", required=False, type=FolderType())
 @click.option(
     "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The Parquet file to write."
 )
@@ -40,16 +42,19 @@ def build() -> None:
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="Take this quantile of each device's and operation's latencies as its deadline instead.",
 )
+@worker_options
 def latency(
-    folder: Path | None,
+    folder: Path | str | None,
     output: Path,
     read_deadline: float | None,
     write_deadline: float | None,
     deadline_quantile: float | None,
+    scheduler: str | None,
+    workers: int | None,
 ) -> None:
     """How long block requests took, and what was known when each arrived.
 
-    FOLDER holds the runs.  [default: $EDGEPROF_RUNS, else edgeprof-runs]
+    FOLDER holds the runs; it may be an address.  [default: $EDGEPROF_RUNS, else edgeprof-runs]
 
     The default deadlines are mq-deadline's own, which a solid-state disk hardly ever misses: give others, or
     --deadline-quantile 0.95.
@@ -65,13 +70,15 @@ def latency(
         WRITE_SECONDS if write_deadline is None else write_deadline,
         deadline_quantile,
     )
-    built = build_set(runs_folder(folder), output, deadlines)
+    built = build_set(runs_folder(folder), output, deadlines, where_of(scheduler, workers), tell_runs)
     tell_skipped(built.skipped)
     click.echo(f"edgeprof: {built.rows:,} requests of {built.runs:,} runs", err=True)
     click.echo(built.path)
 
 
 build.add_command(readahead)
+command.add_command(push)
+command.add_command(aggregate)
 
 
 @command.command()

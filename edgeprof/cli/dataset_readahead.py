@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeprof.cli.dataset_words import listed, print_columns, say, tell_skipped
+from edgeprof.cli.options import FolderType
 from edgeprof.cli.output import make_console, make_table
 from edgeprof.cli.quantities import DurationType
+from edgeprof.cli.workers import tell_runs, where_of, worker_options
 
 if TYPE_CHECKING:
     from edgeprof.profiler.training_sets.readahead_card import ReadAheadCard
@@ -19,12 +21,15 @@ LEAST_SECONDS = 1e-3
 
 
 @click.command(short_help="Windows of the page cache, and the read-ahead that served best.")
-@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@click.argument("folder", required=False, type=FolderType())
 @click.option(
     "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The Parquet file to write."
 )
 @click.option("--window", type=DurationType(), help="Length of the windows.  [default: 250ms]")
-def readahead(folder: Path | None, output: Path, window: float | None) -> None:
+@worker_options
+def readahead(
+    folder: Path | str | None, output: Path, window: float | None, scheduler: str | None, workers: int | None
+) -> None:
     """How files were read, and which read-ahead served that workload best.
 
     FOLDER holds runs of workloads at several sizes of --read-ahead, captured with --collect deep.
@@ -37,7 +42,8 @@ def readahead(folder: Path | None, output: Path, window: float | None) -> None:
 
     if window is not None and window < LEAST_SECONDS:
         raise click.UsageError("nothing can be told of a window so short: give --window something like 250ms")
-    built = build(runs_folder(folder), output, KernelMeasure(), window or WINDOW_SECONDS)
+    where = where_of(scheduler, workers)
+    built = build(runs_folder(folder), output, KernelMeasure(), window or WINDOW_SECONDS, where, tell_runs)
     tell_skipped(built.skipped)
     click.echo(f"edgeprof: {built.rows:,} windows of {built.runs:,} runs", err=True)
     click.echo(built.path)

@@ -35,7 +35,7 @@ _DEFAULT_NAMES = {
 @json_option
 def command(
     run: str,
-    folder: Path | None,
+    folder: Path | str | None,
     format_name: str,
     output: Path | None,
     begin: float | None,

@@ -7,7 +7,7 @@ import signal
 import sys
 import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -31,7 +31,13 @@ Field = tuple[str, str]
 
 
 class Display(Protocol):
-    """Something that shows a run while it goes on."""
+    """Something that shows a run while it goes on.
+
+    Attributes:
+        clock: CLOCK_MONOTONIC of the machine that runs it, ns.
+    """
+
+    clock: Callable[[], int]
 
     def show(self, run: str) -> None:
         """Show the run of a capture directory until SIGTERM comes; called in a process of its own."""
@@ -53,6 +59,7 @@ class OnTerminal:
     """On the terminal's last line, while edgeprof is in the foreground there."""
 
     def __init__(self, agent: int, colours: bool, unicode: bool) -> None:
+        self.clock: Callable[[], int] = time.monotonic_ns
         self._agent = agent
         self._colours = colours
         self._unicode = unicode
@@ -76,7 +83,7 @@ class OnTerminal:
                     elif time.monotonic() >= due or line.moved:
                         due = time.monotonic() + LOOK_EVERY
                         follower.look()
-                        known = fields(follower, time.monotonic_ns())
+                        known = fields(follower, self.clock())
                         line.show(fitted(known, columns, self._colours, self._unicode))
             finally:
                 line.hide()
@@ -90,6 +97,7 @@ class AsLines:
     """As a line on standard error each ten seconds, for logs."""
 
     def __init__(self, unicode: bool) -> None:
+        self.clock: Callable[[], int] = time.monotonic_ns
         self._unicode = unicode
 
     def show(self, run: str) -> None:
@@ -101,7 +109,7 @@ class AsLines:
             follower.look()
             if time.monotonic() >= due:
                 due = time.monotonic() + LINE_EVERY
-                text = fitted(fields(follower, time.monotonic_ns()), 1000, False, self._unicode)
+                text = fitted(fields(follower, self.clock()), 1000, False, self._unicode)
                 os.write(2, f"edgeprof: {text}\n".encode("utf-8", "replace"))
 
     def leave(self) -> None:

@@ -42,12 +42,13 @@ COMMANDS: dict[str, CommandEntry] = {
     "compare": CommandEntry("edgeprof.cli.compare", "Print how runs, or groups of them, differ from the first."),
     "dashboard": CommandEntry("edgeprof.cli.dashboard", "Look at a folder of runs in the browser."),
     "query": CommandEntry("edgeprof.cli.query", "Run SQL over the tables of all runs of a folder."),
-    "dataset": CommandEntry("edgeprof.cli.dataset", "Make training sets of captured runs, and describe them."),
+    "dataset": CommandEntry("edgeprof.cli.dataset", "Push runs elsewhere, aggregate many, make training sets."),
     "export": CommandEntry("edgeprof.cli.export", "Write a run in another tool's format."),
     "ingest": CommandEntry("edgeprof.cli.ingest", "Make a run's tables and metrics from what was captured."),
     "kml": CommandEntry("edgeprof.cli.kml", "Build and try the in-kernel machine-learning library."),
     "tune": CommandEntry("edgeprof.cli.tune", "Tune disks while programs use them, by what they read."),
     "doctor": CommandEntry("edgeprof.cli.doctor", "Say what this machine can capture, and how to get the rest."),
+    "board": CommandEntry("edgeprof.cli.board", "Add, list and check boards that runs are sent to over SSH."),
     "clean": CommandEntry("edgeprof.cli.clean", "Undo what an interrupted run left on the machine."),
 }
 """In the order of the help text.  A module is imported when its command is called, not before."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +15,12 @@ from edgeprof.cli.output import plain, print_json
 from edgeprof.profiler.errors import EdgeprofError
 
 if TYPE_CHECKING:
+    from edgeprof.profiler.fleet.shelf import Shelf
     from edgeprof.profiler.matrix.axes import Axis
+    from edgeprof.profiler.matrix.execute import How
+    from edgeprof.profiler.matrix.executor import Executor
     from edgeprof.profiler.matrix.folder import MatrixFolder
+    from edgeprof.profiler.matrix.placement import Board
     from edgeprof.profiler.matrix.plan import Plan
     from edgeprof.profiler.matrix.spec import MatrixSpec
 
@@ -23,6 +29,15 @@ FAILED, STOPPED, INTERRUPTED = 1, 3, 130
 
 spec_argument = click.argument("spec", type=click.Path(dir_okay=False, path_type=Path), metavar="SPEC")
 place_argument = click.argument("place", type=click.Path(path_type=Path), metavar="FOLDER|SPEC")
+boards_option = click.option(
+    "--boards",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Run the cells on these boards, all at once; see docs/fleet.md.",
+)
+scheduler_option = click.option(
+    "--scheduler", metavar="ADDRESS", help="Run them on the boards served at a Dask scheduler, as tcp://127.0.0.1:8786."
+)
 output_option = click.option(
     "-o",
     "--output",
@@ -39,8 +54,9 @@ def command() -> None:
 @command.command()
 @spec_argument
 @output_option
+@boards_option
 @json_option
-def plan(spec: Path, output: Path | None, as_json: bool) -> None:
+def plan(spec: Path, output: Path | None, boards: Path | None, as_json: bool) -> None:
     """Print the cells that SPEC makes, those left out and why, and what running it would take."""
     from edgeprof.cli.matrix_show import print_plan
     from edgeprof.profiler.matrix.errors import NoMatrix
@@ -48,13 +64,19 @@ def plan(spec: Path, output: Path | None, as_json: bool) -> None:
     from edgeprof.profiler.matrix.state import Progress, read_state
     from edgeprof.profiler.matrix.tell import plan_told
 
-    made = _plan(spec)
+    shelf = _shelf(boards) if boards else None
+    made = _plan(spec, shelf.boards if shelf else ())
     folder = _folder(made.spec, output)
     try:
         progress = read_state(folder.path)
     except NoMatrix:
         progress = Progress()
-    told = plan_told(made, Estimator(made.options(), progress), folder)
+    estimator = Estimator(made.options(), progress)
+    told = plan_told(made, estimator, folder)
+    if shelf is not None:
+        from edgeprof.profiler.fleet.foretell import fleet_told
+
+        told |= fleet_told(made, shelf.boards, estimator, progress)
     if as_json:
         print_json(told)
     else:
@@ -74,6 +96,8 @@ def plan(spec: Path, output: Path | None, as_json: bool) -> None:
     show_default=True,
     help="What a finished run keeps on disk.",
 )
+@boards_option
+@scheduler_option
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors and the result.")
 @json_option
 @click.pass_context
@@ -85,31 +109,36 @@ def run(
     only: tuple[str, ...],
     max_time: str | None,
     keep: str,
+    boards: Path | None,
+    scheduler: str | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Run what is left of SPEC, in random order.
+    """Run what is left of SPEC, in random order; on many boards at once with --boards or --scheduler.
 
     It may be interrupted at any moment, and goes on when it is called again.  Exits with 0 when nothing is left and
-    nothing failed, 1 when a run failed, 3 when a budget or the disk stopped it.
+    nothing failed, 1 when a run failed, 3 when a budget, the disk or the loss of boards stopped it.
     """
     from edgeprof.cli.matrix_progress import watch
     from edgeprof.cli.matrix_show import print_result
     from edgeprof.profiler.matrix.execute import How, run_matrix
     from edgeprof.profiler.matrix.quantities import parse_time
 
-    made = _plan(spec)
-    folder = _folder(made.spec, output)
+    if boards is not None and scheduler is not None:
+        raise click.UsageError("take either --boards or --scheduler: a scheduler knows its boards")
     seconds = parse_time(max_time) if max_time is not None else None
     if max_time is not None and seconds is None:
         raise click.BadParameter(f"{max_time!r} is not a time; write it like 90s, 10m or 2h", param_hint="--max-time")
-    how = How(keep=keep, retry_failed=retry_failed, only=_only(made.spec, only), max_time=seconds)
-    with watch(quiet or as_json) as watcher:
-        result = run_matrix(made, folder, how, watcher)
+    how = How(keep=keep, retry_failed=retry_failed, max_time=seconds)
+    with _executor(spec, output, boards, scheduler, how) as (made, folder, how, executor):
+        how = replace(how, only=_only(made.spec, only))
+        with watch(quiet or as_json) as watcher:
+            result = run_matrix(made, folder, how, watcher, executor)
     if as_json:
         print_json({"folder": str(folder.path), **vars(result)})
     else:
-        print_result(result, folder, spec, is_default=output is None, is_part=bool(only))
+        fleet = ["--boards", str(boards)] if boards else ["--scheduler", scheduler] if scheduler else []
+        print_result(result, folder, spec, is_default=output is None, is_part=bool(only), fleet=fleet)
     if result.interrupted:
         ctx.exit(INTERRUPTED)
     ctx.exit(STOPPED if result.stopped else FAILED if result.failed else 0)
@@ -186,11 +215,57 @@ def refusal(words: Sequence[str]) -> str | None:
     return None
 
 
-def _plan(spec: Path) -> Plan:
+@contextmanager
+def _executor(
+    spec: Path, output: Path | None, boards: Path | None, scheduler: str | None, how: How
+) -> Iterator[tuple[Plan, MatrixFolder, How, Executor | None]]:
+    """What is run, where its folder is, how, and by whom: None stands for this machine."""
+    if boards is None and scheduler is None:
+        made = _plan(spec)
+        yield made, _folder(made.spec, output), how, None
+        return
+    from edgeprof.profiler.fleet.cluster import fleet_at, fleet_here
+    from edgeprof.profiler.fleet.foretell import refuse_mixture
+    from edgeprof.profiler.fleet.proxy import BoardRunner
+
+    if boards is not None:
+        shelf = _shelf(boards)
+        made = _plan(spec, shelf.boards)
+        refuse_mixture(made, shelf.boards)
+        folder = _folder(made.spec, output)
+        folder.make()
+        how = replace(how, retries=shelf.retries, variables={"EDGEPROF_BOARDS": str(shelf.write_book(folder.path))})
+        with fleet_here(shelf, BoardRunner(shelf.wait)) as here:
+            yield made, folder, how, here
+        return
+    from edgeprof.profiler.matrix.spec import read_spec
+
+    folder = _folder(read_spec(spec, run_axes()), output)
+    folder.make()
+    with fleet_at(scheduler or "", lambda shelf: BoardRunner(shelf.wait), folder.path) as (shelf, there):
+        made = _plan(spec, shelf.boards)
+        refuse_mixture(made, shelf.boards)
+        yield made, folder, replace(how, retries=shelf.retries), there
+
+
+def _shelf(boards: Path) -> Shelf:
+    from edgeprof.profiler.fleet.shelf import read_shelf
+
+    return read_shelf(boards)
+
+
+def _plan(spec: Path, boards: Sequence[Board] = ()) -> Plan:
     from edgeprof.profiler.matrix.plan import make_plan
     from edgeprof.profiler.matrix.spec import read_spec
 
-    return make_plan(read_spec(spec, run_axes()), refusal)
+    return make_plan(read_spec(spec, run_axes()), refusal_on(boards) if boards else refusal)
+
+
+def refusal_on(boards: Sequence[Board]) -> Callable[[Sequence[str]], str | None]:
+    """As `refusal`, for cells that are placed on boards: which of them is no matter of an option's value."""
+    from edgeprof.profiler.matrix.execute import placed_words
+
+    return lambda words: refusal(placed_words(words, boards[0].name))
 
 
 def _folder(spec: MatrixSpec, output: Path | None) -> MatrixFolder:

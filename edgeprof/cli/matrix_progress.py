@@ -27,6 +27,7 @@ class Lines:
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
         self._done = self._total = 0
+        self._numbers: dict[tuple[str, int], int] = {}
 
     def __enter__(self) -> Lines:
         return self
@@ -39,30 +40,33 @@ class Lines:
         if not self._quiet:
             click.echo(f"edgeprof: {plain(line)}", err=True)
 
-    def begin(self, cell: Cell, repeat: int, done: int, total: int, left: float) -> None:
+    def begin(self, cell: Cell, repeat: int, board: str, done: int, total: int, left: float) -> None:
         """A run begins."""
         self._done, self._total = done, total
-        self.say(f"[{done + 1}/{total}] {label(cell, repeat)}; about {human(left, 's')} left")
+        where = f"{board}: " if board else ""
+        self._numbers[cell.id, repeat] = done + 1
+        self.say(f"[{done + 1}/{total}] {where}{label(cell, repeat)}; about {human(left, 's')} left")
 
-    def tick(self, seconds: float) -> None:
+    def tick(self) -> None:
         """Nothing is said while it goes on."""
 
     def end(self, cell: Cell, repeat: int, end: Ended) -> None:
         """It has ended."""
+        number = self._numbers.pop((cell.id, repeat), self._done + 1)
         if end.failed:
-            self.say(f"[{self._done + 1}/{self._total}] failed after {human(end.seconds, 's')}: {end.failed}")
+            where = f" on {end.board}" if end.board else ""
+            self.say(f"[{number}/{self._total}] failed{where} after {human(end.seconds, 's')}: {end.failed}")
 
 
 class Bar(Lines):
-    """A bar that stays at the bottom of the terminal.
-
-    It is drawn from the waiting loop, not from a thread of its own: starting a process from one thread is safe.
-    """
+    """A bar that stays at the bottom of the terminal; it is drawn from the waiting loop, twice a second at most."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._drawn = 0.0
+        self._drawn = self._reckoned = time.monotonic()
+        self._ended = 0
         self._left = 0.0
+        self._going: dict[tuple[str, int], str] = {}
         self._progress = _bar()
         self._task = self._progress.add_task("", total=None, cell="", rest="")
 
@@ -79,28 +83,38 @@ class Bar(Lines):
 
         self._progress.console.print(Text(f"edgeprof: {plain(line)}"), soft_wrap=True)
 
-    def begin(self, cell: Cell, repeat: int, done: int, total: int, left: float) -> None:
+    def begin(self, cell: Cell, repeat: int, board: str, done: int, total: int, left: float) -> None:
         """A run begins."""
-        self._done, self._total, self._left = done, total, left
-        self._progress.update(self._task, completed=done, total=total, cell=label(cell, repeat), rest=_rest(left))
-        self._draw()
+        self._left, self._reckoned = left, time.monotonic()
+        self._ended, self._total = done - len(self._going), total
+        self._going[cell.id, repeat] = f"{board}: {label(cell, repeat)}" if board else label(cell, repeat)
+        self._draw(soon=not board)
 
-    def tick(self, seconds: float) -> None:
-        """Draw it anew, twice a second at most: drawing is work on the machine that is measured."""
-        if time.monotonic() - self._drawn >= _REFRESH:
-            self._progress.update(self._task, rest=_rest(max(0.0, self._left - seconds)))
-            self._draw()
+    def tick(self) -> None:
+        """Draw it anew: drawing is work on the machine that is measured."""
+        self._draw(soon=False)
 
     def end(self, cell: Cell, repeat: int, end: Ended) -> None:
         """It has ended."""
+        self._going.pop((cell.id, repeat), None)
         if end.failed:
-            self.say(f"failed after {human(end.seconds, 's')}: {label(cell, repeat)}: {end.failed}")
+            where = f" on {end.board}" if end.board else ""
+            self.say(f"failed{where} after {human(end.seconds, 's')}: {label(cell, repeat)}: {end.failed}")
         if not end.interrupted:
-            self._progress.update(self._task, completed=self._done + 1)
-        self._draw()
+            self._ended += 1
+        self._draw(soon=not end.board)
 
-    def _draw(self) -> None:
-        self._drawn = time.monotonic()
+    def _draw(self, soon: bool) -> None:
+        now = time.monotonic()
+        if not soon and now - self._drawn < _REFRESH:
+            return
+        self._drawn = now
+        several = f"{len(self._going)} boards, " if len(self._going) > 1 else ""
+        newest = next(reversed(self._going.values()), "")
+        rest = _rest(max(0.0, self._left - (now - self._reckoned)))
+        self._progress.update(
+            self._task, completed=self._ended, total=self._total or None, cell=several + newest, rest=rest
+        )
         self._progress.refresh()
 
 

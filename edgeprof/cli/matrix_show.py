@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,14 +41,31 @@ def print_plan(told: dict[str, Any]) -> None:
         f"{told['name']}: {len(told['cells'])} cells x {told['repeats']} repeats = {told['runs']} runs,"
         f" {len(told['left_out'])} cells left out"
     )
+    if "boards" in told:
+        _print_boards(told)
     click.echo(f"about {human(told['seconds'], 's')} and {human(told['bytes'], 'bytes')} in {told['folder']} ({basis})")
 
 
-def print_result(result: Result, folder: MatrixFolder, spec: Path, is_default: bool, is_part: bool) -> None:
-    """What a call of ``matrix run`` came to."""
+def _print_boards(told: dict[str, Any]) -> None:
+    rows = [[board["name"], board["kind"], board["cells"]] for board in told["boards"][:_SHOWN]]
+    make_console().print(make_table(["board", "kind", "cells that it may run"], rows, right=[2]))
+    _say_more(len(told["boards"]))
+    for reason, count in Counter(told["unserved"].values()).items():
+        click.echo(f"{count} cells stay open: {reason}")
+    click.echo(
+        f"on these {len(told['boards'])} boards, what is left takes about {human(told['wall_seconds'], 's')} from begin"
+        " to end"
+    )
+
+
+def print_result(
+    result: Result, folder: MatrixFolder, spec: Path, is_default: bool, is_part: bool, fleet: Sequence[str] = ()
+) -> None:
+    """What a call of ``matrix run`` came to; ``fleet`` are the options that named its boards."""
     if result.stopped:
         verb = "stopped" if result.interrupted else "stopped early"
-        again = shlex.join(["edgeprof", "matrix", "run", str(spec), *([] if is_default else ["-o", str(folder.path)])])
+        where = [] if is_default else ["-o", str(folder.path)]
+        again = shlex.join(["edgeprof", "matrix", "run", str(spec), *where, *fleet])
         click.echo(
             f"edgeprof: {verb}: {result.stopped}; {result.left} runs are left, `{again}` goes on with them", err=True
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeprof.profiler.conditions import marks_of
 from edgeprof.profiler.dataset import metrics_of, phases_of
 from edgeprof.profiler.units import human
 
@@ -120,6 +121,7 @@ def summary(run: Run) -> dict[str, Any]:
         "overhead": manifest["overhead"],
         "verdict": manifest.get("verdict") or UNTOLD_VERDICT,
         "roles": manifest.get("roles"),
+        "marks": marks_of(run),
         **({"guest": summary(run.guest)} if run.guest else {}),
     }
 
@@ -133,6 +135,7 @@ def print_summary(run: Run, console: Console, charts: Charts | None = None) -> N
     """Print a run for a person: verdict, figures, charts, phases, what is missing and why, overhead."""
     told = summary(run)
     _print_head(told["run"], console)
+    _print_marks(told["marks"], console)
     _print_verdict(told["verdict"], console)
     _print_roles(told["roles"], console)
     _print_figures(told["metrics"], console)
@@ -144,7 +147,7 @@ def print_summary(run: Run, console: Console, charts: Charts | None = None) -> N
     notes = [*run.manifest.get("notes", ()), *(run.manifest.get("ingest") or {}).get("notes", ())]
     if notes:
         heading("Notes", console)
-        _bullets(notes, console)
+        bullets(notes, console)
 
 
 def print_closing(run: Run, console: Console, charts: Charts) -> None:
@@ -154,6 +157,7 @@ def print_closing(run: Run, console: Console, charts: Charts) -> None:
 
     told = summary(run)
     _print_head(told["run"], console)
+    _print_marks(told["marks"], console)
     _print_verdict(told["verdict"], console)
     _print_roles(told["roles"], console)
     known = [tile for tile in tiles(RunData(run)) if tile.value is not None]
@@ -187,7 +191,8 @@ def heading(title: str, console: Console) -> None:
     console.print(_text(title, "bold"))
 
 
-def _bullets(lines: Iterable[object], console: Console) -> None:
+def bullets(lines: Iterable[object], console: Console) -> None:
+    """Print each line behind a dash, wrapped at the terminal's width."""
     import textwrap
 
     width = min(console.width, TEXT_WIDTH)
@@ -209,17 +214,24 @@ def _print_head(info: Mapping[str, Any], console: Console) -> None:
     console.print(_text(f"{info.get('id')}: {when}", "dim"))
 
 
+def _print_marks(marks: Sequence[str], console: Console) -> None:
+    if marks:
+        console.print()
+        console.print(_text("Marked: its figures may not be comparable with those of other runs", "bold yellow"))
+        bullets(marks, console)
+
+
 def _print_verdict(verdict: Mapping[str, Any], console: Console) -> None:
     console.print()
     bound, confidence = verdict.get("bound_by"), verdict.get("confidence")
     known = bound != "unknown"
     sentence = f"Bound by {bound} ({confidence} confidence)" if known else "What the run was bound by is not known"
     console.print(_text(sentence, "bold yellow" if known else "bold"))
-    _bullets(verdict.get("evidence") or (), console)
+    bullets(verdict.get("evidence") or (), console)
     advice = verdict.get("advice") or ()
     if advice:
         console.print(_text("Try:"))
-        _bullets(advice, console)
+        bullets(advice, console)
 
 
 ROLE_COLUMNS = (
@@ -246,7 +258,7 @@ def _print_roles(roles: Mapping[str, Any] | None, console: Console) -> None:
     ]
     headings = ["role", *(heading for heading, _, _ in ROLE_COLUMNS)]
     console.print(make_table(headings, rows, right=range(1, len(headings))))
-    _bullets(roles.get("sentences") or (), console)
+    bullets(roles.get("sentences") or (), console)
 
 
 def _print_figures(metrics: Mapping[str, Mapping[str, Any]], console: Console) -> None:
@@ -303,7 +315,7 @@ def _print_missing(collectors: Sequence[Any], metrics: Mapping[str, Mapping[str,
     lines += [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]
     if lines:
         heading("Not captured", console)
-        _bullets(lines, console)
+        bullets(lines, console)
 
 
 def _print_overhead(overhead: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]], console: Console) -> None:
@@ -318,4 +330,4 @@ def _print_overhead(overhead: Mapping[str, Any], metrics: Mapping[str, Mapping[s
     ]
     if (overhead.get("budget") or {}).get("kept") is False:
         parts.append("its CPU budget was exceeded")
-    _bullets([", ".join(parts)], console)
+    bullets([", ".join(parts)], console)

@@ -26,7 +26,7 @@ SHOWN_ROWS = 200
 @click.option("--run", "runs", multiple=True, metavar="RUN", help="Only this run; may be repeated.")
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
-def command(sql: str, folder: Path | None, runs: tuple[str, ...], as_json: bool, as_csv: bool) -> None:
+def command(sql: str, folder: Path | str | None, runs: tuple[str, ...], as_json: bool, as_csv: bool) -> None:
     """Run one SELECT statement (DuckDB's SQL) over the runs of a folder.
 
     There is a view for each table (`show tables` lists them), with the column run_id in front; `metrics`, and
@@ -49,9 +49,9 @@ def command(sql: str, folder: Path | None, runs: tuple[str, ...], as_json: bool,
     if as_json:
         print_json(result.to_pylist())
     elif as_csv:
-        _print_csv(result)
+        print_csv(result)
     else:
-        _print_table(result)
+        print_table(result)
 
 
 def _chosen(runs: Sequence[str], place: Path) -> list[Any]:
@@ -60,14 +60,16 @@ def _chosen(runs: Sequence[str], place: Path) -> list[Any]:
     return [entry_of(find_run(text, place).path) for text in runs]
 
 
-def _print_csv(result: pa.Table) -> None:
+def print_csv(result: pa.Table) -> None:
+    """A table as CSV on standard output."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(result.column_names)
     for batch in result.to_batches(max_chunksize=10_000):
         writer.writerows(zip(*(column.to_pylist() for column in batch.columns), strict=True))
 
 
-def _print_table(result: pa.Table) -> None:
+def print_table(result: pa.Table) -> None:
+    """A table for a person, shortened where it is long."""
     shown = result.slice(0, SHOWN_ROWS)
     rows = list(zip(*(column.to_pylist() for column in shown.columns), strict=True)) if result.num_columns else []
     right = [number for number, field in enumerate(result.schema) if _is_number(field.type)]

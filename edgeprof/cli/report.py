@@ -18,7 +18,7 @@ from edgeprof.profiler.errors import EdgeprofError, NotIngested
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Also copy it to this file.")
 @click.option("--open", "open_it", is_flag=True, help="Open it in the browser.")
 @json_option
-def command(run: str, folder: Path | None, output: Path | None, open_it: bool, as_json: bool) -> None:
+def command(run: str, folder: Path | str | None, output: Path | None, open_it: bool, as_json: bool) -> None:
     """Write a run's HTML report: one file that works offline, report.html in the run's folder."""
     from edgeprof.dashboards.report import build_report
     from edgeprof.profiler.dataset import find_run, runs_folder

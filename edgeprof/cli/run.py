@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeprof.cli.options import output_option
 from edgeprof.cli.quantities import BudgetType, SizeType
+from edgeprof.cli.run_board import board_options, perform_on_board, refuse_on_board
 from edgeprof.cli.run_isolation import isolation_of, isolation_options
+from edgeprof.cli.run_steady import steady_of, steady_options
 from edgeprof.cli.run_storage import storage_of, storage_options
 from edgeprof.cli.run_workload import WorkloadChoice, is_built_in, workload_of, workload_options
 from edgeprof.profiler.errors import EdgeprofError
@@ -53,15 +56,7 @@ class RunCommand(click.Command):
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[WORKLOAD | -- COMMAND...]")
 @click.option("--name", default="", help="Short name of the run.  [default: the program's]")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    envvar="EDGEPROF_RUNS",
-    default="edgeprof-runs",
-    show_default=True,
-    help="Folder for capture directories.",
-)
+@output_option
 @click.option("--rate", type=click.FloatRange(0.01, 1000), default=10.0, show_default=True, help="Samples a second.")
 @click.option("--budget", type=BudgetType(), help="What capturing may use.  [default: 1%,4MB/s; deep: 2%,16MB/s]")
 @click.option(
@@ -95,6 +90,8 @@ class RunCommand(click.Command):
 @workload_options
 @storage_options
 @isolation_options
+@steady_options
+@board_options
 @click.option(
     "--live/--no-live",
     default=None,
@@ -111,7 +108,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     outcome = _perform(experiment, say, options)
     code = outcome.code()
     try:
-        _after(outcome, options, say)
+        finish(outcome, options, say)
     except EdgeprofError as error:
         click.echo(f"edgeprof: {error}", err=True)
         code = code or error.exit_code
@@ -167,8 +164,9 @@ def experiment_of(ctx: click.Context, options: dict[str, Any]) -> Experiment:
         cpus=options["cpus"],
         options={**own, **(ROLES if choice.scenario else {})},
         factors=_factors(options["factor"]),
+        **steady_of(options),
     )
-    return Experiment(
+    experiment = Experiment(
         run=run,
         workload=choice.workload,
         scenario=choice.scenario,
@@ -177,6 +175,8 @@ def experiment_of(ctx: click.Context, options: dict[str, Any]) -> Experiment:
         storage=storage_of(options),
         isolation=isolation_of(options),
     )
+    refuse_on_board(experiment, options)
+    return experiment
 
 
 def choose_collectors(text: str) -> tuple[list[str], bool]:
@@ -216,6 +216,8 @@ def _perform(experiment: Experiment, say: Any, options: dict[str, Any]) -> Outco
     from edgeprof.cli.live import chosen_display
     from edgeprof.profiler.experiment import perform
 
+    if options["board"]:
+        return perform_on_board(experiment.run, options, say)
     display = chosen_display(options["live"], quiet=options["quiet"] or options["as_json"])
     if options["live"]:
         say(
@@ -228,8 +230,8 @@ def _perform(experiment: Experiment, say: Any, options: dict[str, Any]) -> Outco
             display.leave()
 
 
-def _after(outcome: Outcome, options: dict[str, Any], say: Any) -> None:
-    """Ingest, report, summary; whatever fails here, the capture stays."""
+def finish(outcome: Outcome, options: dict[str, Any], say: Any) -> None:
+    """Ingest, report, summary, as the options say; whatever fails here, the capture stays."""
     path = Path(outcome.path)
     if outcome.signal is not None:
         say(f"the workload was ended by signal {outcome.signal}")

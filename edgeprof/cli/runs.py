@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from edgeprof.cli.options import folder_option, json_option
+from edgeprof.cli.options import FolderType, folder_option, json_option
 from edgeprof.cli.output import make_console, make_table, outcome, plain, print_json
-from edgeprof.profiler.dataset import Entry, list_runs, metrics_of, runs_folder
+from edgeprof.profiler.dataset import Entry, list_runs, metrics_of, named, runs_folder
 from edgeprof.profiler.errors import DamagedMetrics
 from edgeprof.profiler.units import human
 
@@ -25,18 +25,18 @@ KEY_METRICS = (
 
 
 @click.command()
-@click.argument("folder_argument", metavar="[FOLDER]", required=False, type=click.Path(path_type=Path))
+@click.argument("folder_argument", metavar="[FOLDER]", required=False, type=FolderType())
 @folder_option
 @json_option
-def command(folder_argument: Path | None, folder: Path | None, as_json: bool) -> None:
+def command(folder_argument: Path | str | None, folder: Path | str | None, as_json: bool) -> None:
     """List the runs of a folder, oldest first; any part of a run's id that is unique names it."""
     place = runs_folder(folder_argument or folder)
     entries = list_runs(place)
     if as_json:
-        print_json({"folder": str(place), "runs": [_as_dict(entry) for entry in entries]})
+        print_json({"folder": named(place), "runs": [_as_dict(entry) for entry in entries]})
         return
     if not entries:
-        click.echo(f"no runs in {place}; capture one with `edgeprof run -- COMMAND`")
+        click.echo(f"no runs in {named(place)}; capture one with `edgeprof run -- COMMAND`")
         return
     console = make_console()
     headings = ["id", "started", "name", "result", *(heading for heading, _ in KEY_METRICS), "bound by"]
@@ -76,7 +76,7 @@ def _as_dict(entry: Entry) -> dict[str, Any]:
     metrics = _metrics(entry)
     return {
         "id": entry.id,
-        "path": str(entry.path),
+        "path": named(entry.path),
         "state": entry.state,
         "problem": entry.problem,
         "run": entry.info,

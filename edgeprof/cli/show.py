@@ -15,7 +15,7 @@ from edgeprof.cli.output import make_console, print_json, print_summary, summary
 @folder_option
 @json_option
 @click.option("--charts/--no-charts", default=None, help="Draw small charts.  [default: on a terminal]")
-def command(run: str, folder: Path | None, as_json: bool, charts: bool | None) -> None:
+def command(run: str, folder: Path | str | None, as_json: bool, charts: bool | None) -> None:
     """Print a run: verdict, figures, phases, what was not captured and why, overhead."""
     from edgeprof.cli.charts import print_charts, wanted
     from edgeprof.profiler.dataset import find_run, runs_folder

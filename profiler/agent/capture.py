@@ -18,11 +18,12 @@ from edgeprof.collectors.base import Context, Roots
 from edgeprof.collectors.helper import ForkedHelper, start_time
 from edgeprof.profiler.agent import host, launch, manifest
 from edgeprof.profiler.agent.cgroups import RunCgroup
+from edgeprof.profiler.agent.conditions import Conditions
 from edgeprof.profiler.agent.drive import Driven, make, start_all
 from edgeprof.profiler.agent.governor import Governor
 from edgeprof.profiler.agent.journal import UndoJournal, state_folder
-from edgeprof.profiler.agent.spec import LAUNCH, STORAGE, USAGE, CaptureError, RunSpec
-from edgeprof.profiler.agent.undo import clean, descendants, undo_all
+from edgeprof.profiler.agent.spec import LAUNCH, STORAGE, USAGE, CaptureError, RunSpec, is_right
+from edgeprof.profiler.agent.undo import clean_all, descendants, undo_all
 
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that edgeprof hands to the workload when they were sent to edgeprof alone."""
@@ -82,12 +83,13 @@ def capture(
     try:
         return session.run(announce)
     finally:
-        session.close()
+        for sentence in session.close():
+            announce(sentence + "; `edgeprof clean` tries again")
 
 
 def _clean_up_after_others(announce: Callable[[str], None]) -> None:
     try:
-        result = clean(state_folder())
+        result = clean_all()
     except OSError as error:
         raise CaptureError(
             "cannot keep an undo journal: {} ({}); set EDGEPROF_STATE to a folder of yours".format(
@@ -104,6 +106,9 @@ def _clean_up_after_others(announce: Callable[[str], None]) -> None:
 def _check(spec: RunSpec) -> None:
     if not 0 < spec.rate <= 1000:
         raise CaptureError("--rate must be above 0 and at most 1000 samples a second", USAGE)
+    for field, option in (("steady", "--steady"), ("idle", "--idle"), ("power_mode", "--power-mode")):
+        if not is_right(field, getattr(spec, field)):
+            raise CaptureError("{} cannot be {!r}".format(option, getattr(spec, field)), USAGE)
     unknown = [name for name in spec.collect if name not in registry.NAMES]
     if unknown:
         raise CaptureError(
@@ -143,7 +148,9 @@ class _Session:
         self.journal: Optional[UndoJournal] = None
         self.child: Optional[launch.HeldProcess] = None
         self.cgroup: Optional[RunCgroup] = None
+        self.conditions: Optional[Conditions] = None
         self.driven: List[Driven] = []
+        self.sampled: List[Driven] = []
         self.notes: List[str] = []
         self.launched = False
         self.old_mask: Optional[Set[Any]] = None
@@ -163,7 +170,7 @@ class _Session:
 
     def run(self, announce: Callable[[str], None]) -> Outcome:
         try:
-            self._prepare()
+            self._prepare(announce)
         except OSError as error:
             where = " ({})".format(error.filename) if error.filename else ""
             raise CaptureError(
@@ -175,7 +182,7 @@ class _Session:
         ending = self._collect(start_ns)
         return self._write_down(start_ns, *ending)
 
-    def _prepare(self) -> None:
+    def _prepare(self, announce: Callable[[str], None]) -> None:
         """Journal, folders, cgroup, held child, collectors; up to here the workload has not run."""
         manifest.reserve_space(self.path)
         self.journal = UndoJournal(state_folder(), self.id, self.path)
@@ -194,6 +201,8 @@ class _Session:
         if not self.cgroup.paths:
             launch.adopt_orphans()
             self.notes.append("the run has no cgroup of its own: {}".format(self.cgroup.reason))
+        self.conditions = Conditions(self.spec, self.journal, self.path, self.roots)
+        self.conditions.prepare(announce)
         self.facts = host.host_facts(self.roots, {"cwd": os.getcwd(), "capture": self.path})
         self.clocks = [host.clock_triplet("start")]
         self._start_collectors(self.child.pid)
@@ -233,6 +242,7 @@ class _Session:
             )
             self.driven.append(Driven(make(name, context)))
         start_all(self.driven)
+        self.sampled = [item for item in self.driven if item.active and item.samples]
 
     def _launch(self) -> int:
         assert self.child is not None
@@ -244,7 +254,7 @@ class _Session:
         self.setup_cpu = cpu_seconds()
         now = time.monotonic_ns()
         self._sample_all(now)  # so that a workload of any length has a first sample
-        self.hold_seconds = time.monotonic() - self.began
+        self.hold_seconds = time.monotonic() - self.began - (self.conditions.seconds if self.conditions else 0.0)
         start_ns = time.monotonic_ns()
         self.child.release(environment)
         self.launched = True
@@ -261,11 +271,9 @@ class _Session:
         due = start_ns + interval
         ticks = 0
         while not launch.ended(pid):
-            wait = due - time.monotonic_ns()
-            received = signal.sigtimedwait(awaited, max(0, wait) / 1e9)
+            received = signal.sigtimedwait(awaited, max(0, due - time.monotonic_ns()) / 1e9)
             if received is not None:
                 self._receive(received, pid)
-            if received is not None or wait > 0:
                 continue
             now = time.monotonic_ns()
             self._sample_all(now, drain_only=ticks % governor.stretch != 0)
@@ -305,7 +313,7 @@ class _Session:
     def _sample_all(self, now_ns: int, drain_only: bool = False) -> None:
         if self.low_space:
             return
-        for item in self.driven:
+        for item in self.sampled:
             item.sample(now_ns, drain_only)
         if now_ns < self._space_due:
             return
@@ -334,6 +342,8 @@ class _Session:
         for item in reversed(self.driven):
             item.stop()
         self.clocks.append(host.clock_triplet("end"))
+        if self.conditions is not None:
+            self.conditions.finish()
         for number, facts in host.devices(self.roots).items():  # those that came during the run, such as loop devices
             self.facts["devices"].setdefault(number, facts)
         self.notes.extend(self.cgroup.remove())
@@ -369,15 +379,19 @@ class _Session:
             ) from None
         return Outcome(self.path, ending.exit_code, ending.signal, content)
 
-    def close(self) -> None:
-        """Restore the machine, whatever happened."""
+    def close(self) -> List[str]:
+        """Restore the machine, whatever happened; returns a sentence for each thing that could not be."""
+        problems = []
         self._stop_beside()
         for item in reversed(self.driven):
             item.stop()
         if not self.launched and self.child is not None:
             self.child.abandon()
+        if self.conditions is not None:
+            problems += self.conditions.close()
         if self.journal is not None:
             _, failed = undo_all(list(self.journal.open_entries.values()))
+            problems += [sentence for _, sentence in failed]
             if failed:
                 self.journal.close()
             else:
@@ -393,6 +407,7 @@ class _Session:
             while signal.sigtimedwait(PASSED_ON, 0) is not None:
                 pass
             signal.pthread_sigmask(signal.SIG_SETMASK, self.old_mask)
+        return problems
 
     # -- what is known -------------------------------------------------------------------------------------
 
@@ -441,6 +456,7 @@ class _Session:
             cgroup={"mode": self.cgroup.mode, "paths": self.cgroup.paths, "reason": self.cgroup.reason},
             helpers=[*self._helper_pids(), *([self.beside_process.pid] if self.beside_process else [])],
             notes=self.notes,
+            conditions=self.conditions.facts() if self.conditions else {},
         )
 
 

@@ -10,7 +10,7 @@ needs a delegated cgroup that edgeprof is alone in (``systemd-run --user --scope
 import errno
 import os
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple, Union
 
 from edgeprof.collectors.base import SHORT_READ, Journal, Roots
 from edgeprof.collectors.sysfs import put
@@ -120,7 +120,7 @@ class RunCgroup:
         self._journal = journal
         self._state = state
         self._at_root = at_root and os.geteuid() == 0
-        self._members_file = -1
+        self._members_file = self._folder_file = -1
         self._below: List[str] = []
         self._below_due = 0.0
         self._inside = 0
@@ -276,15 +276,17 @@ class RunCgroup:
         folder = unified or next(iter(self.paths.values()), None)
         if folder is None:
             return []
-        if self._members_file < 0 and unified:
-            try:
+        # Kept open: opening a file costs ten times as much as reading it.
+        try:
+            if self._members_file < 0 and unified:  # v1 lists a file's members only once
                 self._members_file = os.open(unified + "/cgroup.procs", os.O_RDONLY | os.O_CLOEXEC)
-            except OSError:
-                return []
-        # Opening it costs ten times as much as reading it; v1, though, lists a file's members only once.
+            if self._folder_file < 0:
+                self._folder_file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            return []
         found = _pids(self._members_file) if unified else _members_of(folder)
         now = time.monotonic()
-        inside = _links(folder)
+        inside = _links(self._folder_file)
         if inside != self._inside or now >= self._below_due:
             self._below, self._below_due = _folders_below(folder), now + BELOW_INTERVAL
             self._inside = inside
@@ -297,9 +299,10 @@ class RunCgroup:
 
         Returns a sentence for each that could not be removed; its journal entry stays.
         """
-        if self._members_file >= 0:
-            os.close(self._members_file)
-            self._members_file = -1
+        for descriptor in (self._members_file, self._folder_file):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._members_file = self._folder_file = -1
         problems = []
         for entry in reversed(self._entries):
             try:
@@ -348,7 +351,7 @@ def _members_of(folder: str) -> List[int]:
         os.close(descriptor)
 
 
-def _links(folder: str) -> int:
+def _links(folder: Union[str, int]) -> int:
     """2 and the number of cgroups inside, as kernfs counts them; 0 for one that is gone."""
     try:
         return os.stat(folder).st_nlink

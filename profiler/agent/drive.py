@@ -39,6 +39,10 @@ class Driven:
     """One collector under way, with its CPU time and what went wrong.
 
     A collector that raises is stopped for the rest of the run; its reason goes into the manifest.
+
+    Attributes:
+        active: whether it captures now.
+        samples: whether it has anything to copy at a tick.
     """
 
     def __init__(self, collector: Collector, clock: Callable[[], int] = time.thread_time_ns) -> None:
@@ -48,7 +52,7 @@ class Driven:
         self._cpu_ns = 0
         self._due_ns = 0
         self._interval_ns = int((collector.interval or 0.0) * 1e9)
-        self._samples = type(collector).sample is not Collector.sample
+        self.samples = type(collector).sample is not Collector.sample
         self.active = False
         self.started = False
         self.stopped = False
@@ -86,7 +90,7 @@ class Driven:
 
     def sample(self, now_ns: int, drain_only: bool = False) -> None:
         """Sample it, if it is due; with ``drain_only``, only if a kernel buffer behind it would overflow otherwise."""
-        if not (self.active and self._samples) or now_ns < self._due_ns:
+        if now_ns < self._due_ns or now_ns < self.collector.rests_until or not (self.active and self.samples):
             return
         if drain_only and not self.collector.drains:
             return
@@ -95,7 +99,7 @@ class Driven:
 
     def last(self, now_ns: int) -> None:
         """Take its last sample, due or not."""
-        if self.active and self._samples:
+        if self.active and self.samples:
             self._guard(self.collector.last, now_ns)
 
     def stop(self) -> None:

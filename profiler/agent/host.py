@@ -7,6 +7,7 @@ import time
 from typing import Any, Dict, List, Optional
 
 from edgeprof.collectors.base import Roots
+from edgeprof.profiler.agent.board import identify
 
 _VM_KNOBS = (
     "swappiness",
@@ -67,15 +68,17 @@ def host_facts(roots: Roots, folders: Dict[str, str]) -> Dict[str, Any]:
     meminfo = read_text(roots.proc + "/meminfo") or ""
     total = next((_number(line.split()[-2]) for line in meminfo.splitlines() if _MEM_TOTAL.match(line)), None)
     cpu = roots.sys + "/devices/system/cpu"
+    board = identify(roots)
     return {
         "hostname": kernel.nodename,
         "kernel": kernel.release,
         "kernel_version": kernel.version,
         "machine": kernel.machine,
-        "os": _os_name(),
+        "os": os_name(roots),
         "python": platform.python_version(),
-        "board": read_text(roots.proc + "/device-tree/model"),
-        "board_release": (read_text("/etc/nv_tegra_release") or "").split("\n")[0] or None,
+        "board": board.model,
+        "board_release": board.release,
+        "board_identity": board.to_dict(),
         "cpus": os.cpu_count(),
         "cpu_model": _cpu_model(roots),
         "cpus_allowed": len(os.sched_getaffinity(0)),
@@ -93,8 +96,9 @@ def host_facts(roots: Roots, folders: Dict[str, str]) -> Dict[str, Any]:
     }
 
 
-def _os_name() -> Optional[str]:
-    for line in (read_text("/etc/os-release") or "").splitlines():
+def os_name(roots: Roots = Roots()) -> Optional[str]:
+    """The distribution's name and version, of /etc/os-release."""
+    for line in (read_text(roots.etc + "/os-release") or "").splitlines():
         if line.startswith("PRETTY_NAME="):
             return line.split("=", 1)[1].strip('"')
     return None
@@ -119,13 +123,18 @@ def virtualization(roots: Roots = Roots()) -> str:
     """``container``, ``vm`` or ``bare``: where edgeprof itself runs."""
     if os.path.exists("/.dockerenv") or os.path.exists("/run/.containerenv") or read_text("/run/systemd/container"):
         return "container"
+    return "vm" if is_virtual(roots) else "bare"
+
+
+def is_virtual(roots: Roots = Roots()) -> bool:
+    """Whether the machine, containers apart, is a virtual one by what it says of itself."""
     for line in (read_text(roots.proc + "/cpuinfo") or "").splitlines():
         if line.startswith("flags") and " hypervisor" in line:
-            return "vm"
+            return True
+    if "linux,dummy-virt" in (read_text(roots.proc + "/device-tree/compatible") or ""):  # QEMU's and crosvm's on ARM
+        return True
     product = read_text(roots.sys + "/class/dmi/id/product_name") or ""
-    if any(name in product for name in ("KVM", "QEMU", "VirtualBox", "VMware", "Virtual Machine")):
-        return "vm"
-    return "bare"
+    return any(name in product for name in ("KVM", "QEMU", "VirtualBox", "VMware", "Virtual Machine"))
 
 
 def devices(roots: Roots = Roots()) -> Dict[str, Dict[str, Any]]:

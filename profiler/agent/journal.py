@@ -12,6 +12,9 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 from edgeprof.collectors.helper import start_time
 
+LASTING = "/var/lib/edgeprof"
+"""Root's journals of what a reboot does not undo."""
+
 
 def state_folder() -> str:
     """Where journals are kept; ``EDGEPROF_STATE`` overrides it.  Created on first use, for this user only.
@@ -22,18 +25,45 @@ def state_folder() -> str:
     problem: Optional[OSError] = None
     for folder in _state_folders():
         try:
-            os.makedirs(folder, mode=0o700, exist_ok=True)
-            facts = os.lstat(folder)
-            # Undoing is done with this user's rights: entries may only be written by this user.
-            if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & stat.S_IWOTH:
-                raise PermissionError(errno.EPERM, "it can be changed by others", folder)
-            if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
-            return folder
+            return _checked(folder)
         except OSError as error:
             problem = problem or error
     assert problem is not None
     raise problem
+
+
+def _checked(folder: str) -> str:
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    facts = os.lstat(folder)
+    # Undoing is done with this user's rights: entries may only be written by this user.
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & stat.S_IWOTH:
+        raise PermissionError(errno.EPERM, "it can be changed by others", folder)
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
+    return folder
+
+
+def lasting_folder() -> str:
+    """Where journals of changes that outlive a reboot are kept: only root can make such.
+
+    Raises:
+        OSError: see `state_folder`.
+    """
+    if os.geteuid() != 0 or os.environ.get("EDGEPROF_STATE"):
+        return state_folder()
+    return _checked(LASTING)
+
+
+def folders() -> List[str]:
+    """All folders with journals of this user.
+
+    Raises:
+        OSError: see `state_folder`.
+    """
+    first = state_folder()
+    if os.geteuid() != 0 or os.environ.get("EDGEPROF_STATE") or not os.path.isdir(LASTING):
+        return [first]
+    return [first, lasting_folder()]
 
 
 def _state_folders() -> List[str]:

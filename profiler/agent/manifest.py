@@ -110,8 +110,13 @@ def build(
     cgroup: Dict[str, Any],
     helpers: List[int],
     notes: List[str],
+    conditions: Optional[Dict[str, Any]] = None,
 ) -> Dict[str, Any]:
-    """The manifest's content; without an ``ending`` it is the partial one of a run that has just begun."""
+    """The manifest's content; without an ``ending`` it is the partial one of a run that has just begun.
+
+    ``conditions`` are further parts; see `Conditions.facts`.
+    """
+    conditions = conditions or {}
     wall = (end_ns - start_ns) / 1e9 if start_ns is not None and end_ns is not None else None
     known_helpers = {int(item["details"]["helper_pid"]) for item in collectors if item["details"].get("helper_pid")}
     return {
@@ -135,7 +140,7 @@ def build(
             "rusage": ending.usage if ending and not spec.stand_in else None,  # a stand-in's own says nothing
         },
         "spec": spec.to_dict(),
-        "factors": _factors(spec, facts, collectors),
+        "factors": _factors(spec, facts, collectors, conditions),
         "host": facts,
         "clocks": clocks,
         "collectors": collectors,
@@ -150,6 +155,7 @@ def build(
         },
         "notes": notes,
         "setup": {},
+        **conditions,
     }
 
 
@@ -158,10 +164,14 @@ def utc(realtime_ns: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(realtime_ns / 1e9))
 
 
-def _factors(spec: RunSpec, facts: Dict[str, Any], collectors: List[Dict[str, Any]]) -> Dict[str, Any]:
+def _factors(
+    spec: RunSpec, facts: Dict[str, Any], collectors: List[Dict[str, Any]], conditions: Dict[str, Any]
+) -> Dict[str, Any]:
     """All factors, null where unknown; what the user states wins over what was found."""
     clocks: Dict[str, Any] = next((item["details"] for item in collectors if item["name"] == "clocks"), {})
-    power_mode = (clocks.get("nvpmodel") or {}).get("name")
+    mode = (conditions.get("power_mode") or {}).get("start") or {}
+    asked = mode.get("kind") == "nvpmodel" or spec.power_mode  # governors are among the host's facts
+    power_mode = (clocks.get("nvpmodel") or {}).get("name") or (mode.get("name") if asked else None)
     factors: Dict[str, Any] = {
         "model": None,
         "lifecycle": None,
@@ -203,16 +213,19 @@ def _overhead(
     spec: RunSpec, wall: Optional[float], collectors: List[Dict[str, Any]], usage: AgentUsage
 ) -> Dict[str, Any]:
     """What edgeprof cost.  ``cpu_share`` is of one core while the workload ran, helper tools included."""
-    tools = sum(float(item["details"].get("helper_cpu_seconds") or 0.0) for item in collectors)
+    tools, tools_setup = (
+        sum(float(item["details"].get(name) or 0.0) for item in collectors)
+        for name in ("helper_cpu_seconds", "helper_setup_cpu_seconds")
+    )
     helpers = tools + usage.beside_cpu_seconds
-    share = (usage.run_cpu_seconds + helpers) / wall if wall else None
+    share = (usage.run_cpu_seconds + helpers - tools_setup) / wall if wall else None
     written = sum(int(item["bytes"] or 0) for item in collectors)
     lost = [item["lost"] for item in collectors if item["available"]]
     rate = written / wall if wall else None
     return {
         "cpu_seconds": usage.cpu_seconds + helpers,
         "run_cpu_seconds": usage.run_cpu_seconds,
-        "setup_cpu_seconds": usage.setup_cpu_seconds,
+        "setup_cpu_seconds": usage.setup_cpu_seconds + tools_setup,
         "helper_cpu_seconds": helpers,
         "cpu_share": share,
         "bytes_written": written,

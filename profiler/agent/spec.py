@@ -10,13 +10,23 @@ from edgeprof.collectors.base import Roots
 class CaptureError(Exception):
     """A failure of edgeprof's own that ends the run; one sentence that says what to do next.
 
-    ``exit_code`` is between 120 and 125, apart from what workloads use.
+    ``exit_code`` is between 120 and 125, apart from what workloads use; see `Interrupted` for others.
     """
 
     def __init__(self, message: str, exit_code: int = 120) -> None:
         super().__init__(message)
         self.exit_code = exit_code
 
+
+class Interrupted(CaptureError):
+    """A signal ended edgeprof before the workload was started; the exit code is the shells' own for that."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__("interrupted before the workload was started", 128 + number)
+
+
+LONGEST_WAIT = 86400.0
+"""Seconds that a run may be made to wait for its start."""
 
 USAGE, LAUNCH, STORAGE, INTERNAL = 120, 121, 122, 125
 """Exit codes: wrong call; the workload cannot be started; the capture cannot be written; a bug in edgeprof."""
@@ -38,12 +48,15 @@ class RunSpec:
         auto: instrument an unmodified PyTorch program.
         memory_limit: bytes that the workload's cgroup may use.
         cpus: CPUs' worth of time that the workload's cgroup may use.
-        options: collector name -> its own options.
+        options: collector name -> its own options; ``power_mode`` -> those of `power_mode.Tools`.
         factors: dotted factor name -> value, as stated by the user.
         environment: variables that the workload gets besides edgeprof's own environment.
         roots: other places for /proc, /sys and /dev (keys ``proc``, ``sys``, ``dev``).
         stand_in: the command only stands for the workload, which a container engine starts below the run's cgroup:
             it stays outside, and finds that cgroup's folders by controller, as JSON, in ``EDGEPROF_CGROUP``.
+        steady: seconds to wait at most until temperatures, clocks and load hold still; None: no wait.
+        power_mode: to set for the run: an nvpmodel's name or number, a cpufreq governor, or a platform profile.
+        idle: seconds in which the power of the idle machine is measured before the run; 0: it is not.
     """
 
     command: List[str]
@@ -62,6 +75,9 @@ class RunSpec:
     environment: Dict[str, str] = field(default_factory=dict)
     roots: Dict[str, str] = field(default_factory=dict)
     stand_in: bool = False
+    steady: Optional[float] = None
+    power_mode: str = ""
+    idle: float = 0.0
 
     def to_dict(self) -> Dict[str, Any]:
         """The spec as plain JSON values, for the manifest."""
@@ -114,6 +130,9 @@ _IS_RIGHT: Dict[str, Callable[[Any], bool]] = {
     "stand_in": _is_flag,
     "memory_limit": lambda value: value is None or (isinstance(value, int) and _is_number(value)),
     "cpus": lambda value: value is None or _is_number(value),
+    "steady": lambda value: value is None or (_is_number(value) and value <= LONGEST_WAIT),
+    "power_mode": lambda value: _is_text(value) and len(value) <= 200,
+    "idle": lambda value: value is not False and (value == 0 or (_is_number(value) and value <= LONGEST_WAIT)),
     "options": lambda value: isinstance(value, dict) and all(isinstance(item, dict) for item in value.values()),
     "factors": lambda value: isinstance(value, dict),
     "environment": lambda value: (
@@ -124,3 +143,8 @@ _IS_RIGHT: Dict[str, Callable[[Any], bool]] = {
     ),
 }
 """Field -> whether a value that came as JSON is of its kind."""
+
+
+def is_right(name: str, value: Any) -> bool:
+    """Whether a value is of the kind that a field of `RunSpec` takes."""
+    return _IS_RIGHT[name](value)

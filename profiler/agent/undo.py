@@ -96,7 +96,7 @@ def clean(folder: str, kill: bool = False, below: str = "") -> Cleaned:
         if saved is not None:
             this_boot = saved.boot_id == journal.boot_id()  # another boot has undone all but what is kept on disk
             entries = [dict(entry, kill=True) if kill else entry for entry in saved.entries]
-            entries = [entry for entry in entries if this_boot or entry["kind"] in (*_KEPT_BY_ENGINE, "file")]
+            entries = [entry for entry in entries if this_boot or entry["kind"] in _KEPT_OVER_REBOOT]
             alive = _going_on(entries)
             if alive:
                 running.extend(alive)
@@ -106,6 +106,19 @@ def clean(folder: str, kill: bool = False, below: str = "") -> Cleaned:
             failed.extend(sentence for _, sentence in problems)
         if not problems:
             _unlink(path)
+    return Cleaned(undone, failed, running)
+
+
+def clean_all(kill: bool = False, below: str = "") -> Cleaned:
+    """As `clean`, in all folders with journals of this user.  Raises OSError."""
+    undone: List[str] = []
+    failed: List[str] = []
+    running: List[str] = []
+    for folder in journal.folders():
+        found = clean(folder, kill, below)
+        undone += found.undone
+        failed += found.failed
+        running += found.running
     return Cleaned(undone, failed, running)
 
 
@@ -283,6 +296,12 @@ def _scratch(entry: Dict[str, Any]) -> str:
     return "removed {}".format(path)
 
 
+def _power_mode(entry: Dict[str, Any]) -> str:
+    from edgeprof.profiler.agent import nvpmodel
+
+    return nvpmodel.undo(entry)
+
+
 _HANDLERS: Dict[str, Callable[[Dict[str, Any]], str]] = {
     "tracefs_instance": _tracefs_instance,
     "cgroup": _cgroup,
@@ -299,8 +318,10 @@ _HANDLERS: Dict[str, Callable[[Dict[str, Any]], str]] = {
     "zram": undo_zram,
     "container": _container,
     "volume": _volume,
+    "power_mode": _power_mode,
 }
 _KEPT_BY_ENGINE = ("container", "volume")
+_KEPT_OVER_REBOOT = (*_KEPT_BY_ENGINE, "file", "power_mode")
 
 
 def _members(folder: str) -> List[int]:

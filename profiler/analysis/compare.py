@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from edgeprof.profiler.conditions import caution
 from edgeprof.profiler.dataset import metrics_of
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def compare(runs: Sequence[Run]) -> dict[str, Any]:
         ``runs`` (id, name, path of each), ``metrics`` (name, unit, ``values`` of each run, and
         ``differences`` and ``relative`` differences of each further run from the first, with
         ``reasons`` of values that are null), ``factors`` and ``host`` (name, values; only those
-        that differ), ``caution``.
+        that differ), ``caution``, ``marked`` (a sentence for each run that is marked).
 
     Raises:
         DamagedMetrics: the metrics of one of them cannot be read.
@@ -34,6 +35,7 @@ def compare(runs: Sequence[Run]) -> dict[str, Any]:
         "factors": differing([run.manifest.get("factors") or {} for run in runs]),
         "host": differing([comparable(run.manifest.get("host") or {}) for run in runs]),
         "caution": CAUTION,
+        "marked": caution(runs),
     }
 
 

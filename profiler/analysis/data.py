@@ -148,11 +148,6 @@ class RunData:
         return (self.end_ns - self.start_ns) * NS
 
 
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """``1 process``, ``2 processes``."""
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"
-
-
 def has_column(table: pa.Table | None, name: str) -> bool:
     """Whether a table has a column with at least one value in it."""
     if table is None or name not in table.column_names:

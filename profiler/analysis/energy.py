@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -84,6 +85,40 @@ def energy_per_sample(data: RunData) -> Value:
     if samples is None:
         return missing("the steps do not say how many samples they had; call edgeprof.step(samples=...)")
     return Value(used.value / samples, f"{used.how}; {samples:g} samples")
+
+
+def idle_power(data: RunData) -> Value:
+    """Mean power of the idle machine, measured before the run on the rails of ``energy``."""
+    part = data.manifest.get("idle_power")
+    if not isinstance(part, Mapping):
+        return missing("the idle machine was not measured; `edgeprof run --idle` does that first")
+    found = [Amount(**{name: item[name] for name in Amount._fields}) for item in part.get("rails") or ()]
+    found = [rail for rail in found if rail.seconds > 0]
+    if not found:
+        return missing(str(part.get("reason") or "the idle machine's rails are not known until `edgeprof ingest`"))
+    wanted = {(rail.source, rail.name) for rail in chosen_rails(rails(data))}
+    chosen = [rail for rail in found if (rail.source, rail.name) in wanted] if wanted else chosen_rails(found)
+    lacking = sorted(name for _, name in wanted - {(rail.source, rail.name) for rail in chosen})
+    if lacking:
+        return missing(f"the run's energy is that of {', '.join(lacking)}, which was not read while idle")
+    names = ", ".join(rail.name for rail in chosen)
+    how = f"{'rail' if len(chosen) == 1 else 'sum of rails'} {names} ({chosen[0].source})"
+    return Value(
+        sum(rail.joules / rail.seconds for rail in chosen),
+        f"{how}, over {min(rail.seconds for rail in chosen):.3g} s before the run",
+    )
+
+
+def energy_net(data: RunData) -> Value:
+    """Energy of the run less what the idle machine would have used in the same time."""
+    gross, idle = energy(data), idle_power(data)
+    for each in (gross, idle):
+        if each.value is None:
+            return each
+    assert gross.value is not None and idle.value is not None
+    seconds_read = min(rail.seconds for rail in chosen_rails(rails(data)))
+    how = f"{gross.how}; less {idle.value:.4g} W of the idle machine for {seconds_read:.4g} s"
+    return Value(gross.value - idle.value * seconds_read, how)
 
 
 def throttled_time(data: RunData) -> Value:

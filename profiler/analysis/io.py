@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from edgeprof.profiler.analysis.data import RunData, Value, counted, equals, floats, has_column, missing, texts
+from edgeprof.profiler.analysis.data import RunData, Value, equals, floats, has_column, missing, texts
 from edgeprof.profiler.analysis.processes import SHORT_LIVED, waited_total
 from edgeprof.profiler.stacked import is_stacked
-from edgeprof.profiler.units import human
+from edgeprof.profiler.units import counted, human
 
 
 def _process_total(data: RunData, column: str) -> tuple[float, int] | None:

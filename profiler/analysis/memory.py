@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeprof.profiler.analysis.data import RunData, Value, counted, floats, growth, has_column, missing
+from edgeprof.profiler.analysis.data import RunData, Value, floats, growth, has_column, missing
 from edgeprof.profiler.analysis.perf import event_total
 from edgeprof.profiler.analysis.processes import SHORT_LIVED, WAITED, counter_sum, exit_usage, level_sum
+from edgeprof.profiler.units import counted
 
 
 def _peak(data: RunData, column: str, absent: str) -> Value:

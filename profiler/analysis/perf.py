@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from edgeprof.profiler.analysis.data import RunData, Value, counted, floats, missing, texts
+from edgeprof.profiler.analysis.data import RunData, Value, floats, missing, texts
+from edgeprof.profiler.units import counted
 
 
 def event_total(data: RunData, event: str) -> Value:

@@ -69,6 +69,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("io_wait", "s", cpu.io_wait, "lower"),
     Metric("context_switches", "count", cpu.context_switches, "lower"),
     Metric("energy", "J", energy.energy, "lower"),
+    Metric("energy_net", "J", energy.energy_net, "lower"),
+    Metric("idle_power", "W", energy.idle_power),
     Metric("energy_per_sample", "J/sample", energy.energy_per_sample, "lower"),
     Metric("throttled_time", "s", energy.throttled_time, "lower"),
     Metric("overhead_cpu", "s", overhead.overhead_cpu, "lower"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from edgeprof.profiler.analysis.data import NS, Ints, RunData, Value, counted, equals, floats, missing, times
+from edgeprof.profiler.analysis.data import NS, Ints, RunData, Value, equals, floats, missing, times
 from edgeprof.profiler.analysis.steps import no_steps, step_table
 from edgeprof.profiler.analysis.timeline import main_phases, named, no_phases
+from edgeprof.profiler.units import counted
 
 FIRST = "first-inference"
 """The phase that ends with a model's first answer; it holds import, load and compilation."""

@@ -122,11 +122,13 @@ def _scratch(runs: Path, say: Say) -> Iterator[Path]:
 def _inner(run: RunSpec, chosen: str) -> RunSpec:
     """The run as the agent inside captures it; the host's disks have other names there.
 
-    The agent gets as much work done as on the host: its budget of CPU time grows with what emulation costs.
+    The agent gets as much work done as on the host: its budget of CPU time grows with what emulation costs.  Power
+    mode, steadiness and idle power are the host's.
     """
     options = {name: dict(values) for name, values in run.options.items()}
     options.get("block", {}).pop("devices", None)
     budget = min(1.0, run.budget_cpu * accelerator.SLOWDOWN) if chosen == TCG else run.budget_cpu
+    run = replace(run, steady=None, power_mode="", idle=0.0)
     return replace(run, folder=f"{root.PLACE}/runs", options=options, roots={}, budget_cpu=budget)
 
 

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
+import select
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from edgeprof.collectors.helper import start_time
 from edgeprof.profiler.agent.undo import same_process
+from edgeprof.profiler.matrix import tied
 
 PATIENCE = (30.0, 10.0, 10.0)
 """Seconds after SIGINT (the run ends its workload, puts the machine back and reads what it has), SIGTERM, SIGKILL."""
 
 _POLL = 0.05
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class Stops(Protocol):
+    """Counts how often a run was asked to end."""
+
+    @property
+    def count(self) -> int:
+        """So often until now."""
 
 
 class Interrupts:
@@ -48,31 +56,34 @@ class Interrupts:
 class Child:
     """A process in a session and process group of its own, so that Ctrl-C on the terminal reaches it through us only.
 
-    When this process dies, the kernel sends it SIGINT: it then ends its workload and puts the machine back.
+    When this process dies, or the thread that made it, the kernel sends it SIGINT: it then ends its workload and puts
+    the machine back.  May be made in any thread; see `edgeprof.profiler.matrix.tied`.
     """
 
-    def __init__(self, command: Sequence[str], log: Path) -> None:
-        parent = os.getpid()
-
-        def tie() -> None:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # it is ignored in what shells start with &
-            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
-            if os.getppid() != parent:
-                os._exit(1)  # we died before the line above
-
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        folder: Path | None = None,
+        variables: Mapping[str, str] | None = None,
+        poll: float = _POLL,
+    ) -> None:
+        launcher = [sys.executable, "-I", "-S", os.fspath(tied.__file__), str(os.getpid())]
         with log.open("wb") as errors:
-            # preexec_fn is safe here: this process has one thread.
             self._process = subprocess.Popen(
-                list(command),
+                [*launcher, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
+                cwd=folder,
+                env={**os.environ, **variables} if variables else None,
                 start_new_session=True,
-                preexec_fn=tie,
             )
         self.pid = self._process.pid
         self.start_time = start_time(self.pid)
         self._began = time.monotonic()
+        self._poll = poll
+        self._ending = _pidfd(self.pid)
 
     @property
     def seconds(self) -> float:
@@ -84,10 +95,10 @@ class Child:
         while not self._has_ended():
             if until():
                 return False
-            time.sleep(_POLL)
+            self._sleep()
         return True
 
-    def stop(self, interrupts: Interrupts, patience: Sequence[float] = PATIENCE) -> None:
+    def stop(self, interrupts: Stops, patience: Sequence[float] = PATIENCE) -> None:
         """End it: SIGINT, then SIGTERM and SIGKILL to its group; each further signal to us saves the wait."""
         for number, seconds in zip((signal.SIGINT, signal.SIGTERM, signal.SIGKILL), patience, strict=True):
             self._send(number, group=number != signal.SIGINT)  # the run hands SIGINT on to its workload itself
@@ -98,13 +109,33 @@ class Child:
     def reap(self) -> int:
         """End what is left of its group, and return its code (negative: the signal that killed it)."""
         self._send(signal.SIGKILL, group=True)  # it is not waited for yet: nobody else can have its number
+        if self._ending is not None:
+            os.close(self._ending)
+            self._ending = None
         return self._process.wait()
+
+    def _sleep(self) -> None:
+        """For a moment, or until it ends."""
+        if self._ending is None:
+            time.sleep(_POLL)
+        else:
+            poll = select.poll()
+            poll.register(self._ending, select.POLLIN)
+            poll.poll(self._poll * 1000)
 
     def _has_ended(self) -> bool:
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def _send(self, number: int, group: bool) -> None:
         _send(self.pid, number, group)
+
+
+def _pidfd(pid: int) -> int | None:
+    """Becomes readable when the process ends; None before Linux 5.3."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
 
 
 def end_survivor(pid: int, started: int, patience: Sequence[float] = PATIENCE) -> bool:

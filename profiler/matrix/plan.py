@@ -93,12 +93,16 @@ def make_plan(spec: MatrixSpec, refusal: Refusal) -> Plan:
     cells: list[Cell] = []
     left_out: list[LeftOut] = []
     refused = 0
+    known: dict[tuple[str, ...], str | None] = {}
     for values in itertools.product(*spec.axes.values()):
         chosen = dict(zip(spec.axes, values, strict=True))
         reason = _excluded(spec, levels(chosen))
         if reason is None:
             cell = _cell(spec, chosen)
-            reason = refusal(cell.words)
+            own = cell.words.index("--") + 1 if spec.command else len(cell.words)  # a command's own words cannot matter
+            if cell.words[:own] not in known:
+                known[cell.words[:own]] = refusal(cell.words)
+            reason = known[cell.words[:own]]
             refused += reason is not None
             if reason is None:
                 cells.append(cell)

@@ -1,7 +1,8 @@
 """The state of a matrix: an append-only file of JSON lines, each durable before the next thing is done.
 
-Lines are ``plan`` (what the specification said, whenever that has changed), ``started``, ``process`` (who runs it)
-and ``ended``.  A run that was started and did not end was interrupted.  A line that is cut off is passed over.
+Lines are ``plan`` (what the specification said, whenever that has changed), ``started``, ``process`` (who runs it),
+``ended`` and ``moved`` (a cell begins anew on another board).  A run that was started and did not end was interrupted.
+A line that is cut off is passed over.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,8 @@ class Ended:
         seconds: from start to end, preparation and ingest included.
         bytes: that it keeps on disk.
         failed: why it has no figures; empty where all is well.
-        interrupted: whether the matrix itself ended it; then it is run again.
+        interrupted: whether the matrix itself ended it, or its board was lost; then it is run again.
+        board: that it ran on; empty: on this machine.
     """
 
     run: str
@@ -43,6 +46,7 @@ class Ended:
     bytes: int
     failed: str = ""
     interrupted: bool = False
+    board: str = ""
 
 
 @dataclass
@@ -54,12 +58,14 @@ class Progress:
         ended: the last end of each run that was not interrupted.
         open: runs that were started and did not end, with their process (pid, start_time) where it is of this boot.
         seconds: that all runs have taken, also those that were interrupted, failed or were repeated.
+        moves: how often a cell has begun anew on another board.
     """
 
     plan: dict[str, Any] = field(default_factory=dict)
     ended: dict[Key, Ended] = field(default_factory=dict)
     open: dict[Key, dict[str, Any]] = field(default_factory=dict)
     seconds: float = 0.0
+    moves: dict[str, int] = field(default_factory=dict)
 
     def take(self, key: Key, end: Ended) -> None:
         """A run has ended."""
@@ -67,6 +73,15 @@ class Progress:
         self.seconds += end.seconds
         if not end.interrupted:
             self.ended[key] = end
+
+    def move(self, cell: str) -> list[Ended]:
+        """A cell begins anew on another board: its runs count no more, and are returned."""
+        self.moves[cell] = self.moves.get(cell, 0) + 1
+        return [self.ended.pop(key) for key in [key for key in self.ended if key[0] == cell]]
+
+    def pins(self) -> dict[str, str]:
+        """The board of each cell that has run on one; all of its repeats stay there."""
+        return {cell: end.board for (cell, _), end in self.ended.items() if end.board}
 
     @property
     def cells(self) -> dict[str, dict[str, str]]:
@@ -142,17 +157,32 @@ def _take(progress: Progress, entry: Mapping[str, Any]) -> None:
     if event == "plan":
         progress.plan = dict(entry["plan"])
         return
+    if event == "moved":
+        progress.move(str(entry["cell"]))
+        return
     key = str(entry["cell"]), int(entry["repeat"])
     if event == "started":
         progress.open[key] = {}
     elif event == "process" and entry["boot_id"] == boot_id():
         progress.open[key] = {name: entry[name] for name in ("pid", "start_time")}
     elif event == "ended":
-        progress.take(key, Ended(**entry["end"]))
+        progress.take(key, _end(entry["end"]))
+
+
+def _end(fields: Mapping[str, Any]) -> Ended:
+    """How a run ended; its directory is a name, so that none leads out of the matrix.  Raises TypeError, ValueError."""
+    end = Ended(**fields)
+    if end.run and (end.run == ".." or Path(end.run).name != end.run):
+        raise ValueError(f"{end.run!r} is no name of a capture directory")
+    return end
 
 
 class StateFile:
-    """The state file, open for writing; the folder must be locked."""
+    """The state file, open for writing; the folder must be locked.
+
+    Each line is on the disk when the call returns, or, within `together`, when that block ends: nothing that rests on
+    one of its lines may be done before.
+    """
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -162,32 +192,55 @@ class StateFile:
         size = os.fstat(self._file).st_size
         if size and os.pread(self._file, 1, size - 1) != b"\n":  # a crash cut the last line off
             os.write(self._file, b"\n")
+        self._held: list[bytes] | None = None
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Write what comes in this block as one, and wait for the disk once."""
+        self._held = []
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            if held:
+                self._write(b"".join(held))
 
     def plan(self, record: Mapping[str, Any]) -> None:
         """The specification as it is now."""
-        self._write({"event": "plan", "plan": record})
+        self._add({"event": "plan", "plan": record})
 
-    def started(self, key: Key) -> None:
+    def started(self, key: Key, board: str = "") -> None:
         """A run is about to be started."""
-        self._write({"event": "started", "cell": key[0], "repeat": key[1]})
+        self._add({"event": "started", "cell": key[0], "repeat": key[1], **({"board": board} if board else {})})
 
-    def process(self, key: Key, pid: int, start_time: int) -> None:
-        """Which process runs it."""
-        who = {"pid": pid, "start_time": start_time, "boot_id": boot_id()}
-        self._write({"event": "process", "cell": key[0], "repeat": key[1], **who})
+    def process(self, key: Key, pid: int, start_time: int, boot: str | None = None) -> None:
+        """Which process runs it; ``boot`` is the boot of its machine, where that is another."""
+        who = {"pid": pid, "start_time": start_time, "boot_id": boot or boot_id()}
+        self._add({"event": "process", "cell": key[0], "repeat": key[1], **who})
 
     def ended(self, key: Key, end: Ended) -> None:
         """A run has ended."""
-        self._write({"event": "ended", "cell": key[0], "repeat": key[1], "end": asdict(end)})
+        self._add({"event": "ended", "cell": key[0], "repeat": key[1], "end": asdict(end)})
+
+    def moved(self, cell: str) -> None:
+        """A cell begins anew on another board."""
+        self._add({"event": "moved", "cell": cell})
 
     def close(self) -> None:
         """Close the file."""
         os.close(self._file)
 
-    def _write(self, entry: Mapping[str, Any]) -> None:
+    def _add(self, entry: Mapping[str, Any]) -> None:
         line = json.dumps({**entry, "time": time.time()}, default=str).encode() + b"\n"
+        if self._held is None:
+            self._write(line)
+        else:
+            self._held.append(line)
+
+    def _write(self, lines: bytes) -> None:
         try:
-            os.write(self._file, line)
+            while lines:
+                lines = lines[os.write(self._file, lines) :]
             os.fsync(self._file)
         except OSError as error:
             raise EdgeprofError(

@@ -18,7 +18,7 @@ from edgeprof.profiler.statistics.limits import Limit, broken, sentence
 from edgeprof.profiler.statistics.metrics import MATTER, Known, known
 from edgeprof.profiler.statistics.multiple import HOW
 from edgeprof.profiler.statistics.scale import back
-from edgeprof.profiler.statistics.selection import Group, Levels, Process, facts, refuse_shared
+from edgeprof.profiler.statistics.selection import Group, Levels, Process, facts, marked, refuse_shared
 
 STEP_METRIC = "step_time_p50"
 """The metric whose values within a process are known: its median is that of the run's steps."""
@@ -236,8 +236,8 @@ def as_dict(compared: Compared) -> dict[str, Any]:
     Returns:
         ``groups`` (name, runs, left_out), ``comparisons`` (metric, unit, better, group, cell, runs, means, scale,
         ``ratio`` or ``difference`` with value, low, high; ``difference_in_unit``, ``bootstrap``, p, p_corrected,
-        verdict, words, detectable, reason), ``factors`` and ``host`` that differ between the groups, ``unmatched``
-        cells, ``failures``, ``unchecked``, ``method``.
+        verdict, words, detectable, reason), ``factors`` and ``host`` that differ between the groups, ``marked``
+        (a sentence for each group with marked runs), ``unmatched`` cells, ``failures``, ``unchecked``, ``method``.
     """
     described = [facts(group) for group in compared.groups]
     return {
@@ -252,6 +252,7 @@ def as_dict(compared: Compared) -> dict[str, Any]:
         "comparisons": [_question_dict(question) for question in compared.questions],
         "factors": differing([factors for factors, _ in described]),
         "host": differing([comparable(host) for _, host in described]),
+        "marked": [sentence for group in compared.groups for sentence in marked(group)],
         "unmatched": list(compared.unmatched),
         "failures": list(compared.failures),
         "unchecked": list(compared.unchecked),

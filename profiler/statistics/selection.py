@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprof.profiler.analysis.compare import flatten
+from edgeprof.profiler.conditions import marks_of
 from edgeprof.profiler.dataset import Entry, entry_of, find_path, list_runs, metrics_of
 from edgeprof.profiler.errors import EdgeprofError
 from edgeprof.profiler.matrix.folder import is_matrix
@@ -19,6 +20,8 @@ Levels = tuple[tuple[str, str], ...]
 """A cell of a matrix: axis and level, in the order of the axes."""
 
 PATTERN = frozenset("*?[")
+MARKED_SHOWN = 5
+"""Marked runs of a group that are told one by one."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def group_of(name: str, texts: Sequence[str], folder: Path) -> Group:
         EdgeprofError: nothing is there, none of it ended well, or a run is named twice.
     """
     if len(texts) == 1 and is_matrix(Path(texts[0])):
-        return _matrix(name, Path(texts[0]))
+        return matrix_group(name, Path(texts[0]))
     entries = [entry for text in texts for entry in _entries(text, folder)]
     return group_entries(name, entries)
 
@@ -157,10 +160,15 @@ def _figures(entry: Entry) -> dict[str, float | None]:
     return {name: item["value"] for name, item in metrics.items()}
 
 
-def _matrix(name: str, folder: Path) -> Group:
+def matrix_group(name: str, folder: Path, within: Path | None = None) -> Group:
+    """The runs of a matrix, compared cell by cell; one that a link leads out of ``within`` is left out unread.
+
+    Raises:
+        EdgeprofError: none has figures, or the matrix cannot be read.
+    """
     from edgeprof.profiler.matrix.results import study
 
-    found = study(folder)
+    found = study(folder, within)
     processes, left_out = [], []
     for run in found.cells:
         identity = f"{run.cell_id}, repeat {run.repeat}"
@@ -187,6 +195,18 @@ def refuse_shared(groups: Iterable[Group]) -> None:
             other = seen.setdefault(process.path.resolve(), group.name)
             if other != group.name:
                 raise EdgeprofError(f"{process.id} is in {other} and in {group.name}; a run belongs to one group")
+
+
+def marked(group: Group) -> list[str]:
+    """A sentence where runs of a group are marked: their figures may not be comparable."""
+    found = [(process.id, marks_of(open_run(process.path))) for process in group.processes]
+    doubtful = [(run, marks) for run, marks in found if marks]
+    if not doubtful:
+        return []
+    shown = "; ".join(f"{run}: {', '.join(marks)}" for run, marks in doubtful[:MARKED_SHOWN])
+    more = f"; and {len(doubtful) - MARKED_SHOWN} more" if len(doubtful) > MARKED_SHOWN else ""
+    which = f"{len(doubtful)} of {len(found)} runs of {group.name}"
+    return [f"{which} are marked, so the figures may not be comparable: {shown}{more}"]
 
 
 def facts(group: Group) -> tuple[dict[str, Any], dict[str, Any]]:

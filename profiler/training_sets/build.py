@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,9 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from edgeprof import __version__
-from edgeprof.profiler.dataset import list_runs
+from edgeprof.profiler.dataset import Entry, list_runs, named
 from edgeprof.profiler.errors import NoRuns
 from edgeprof.profiler.files import replacing
+from edgeprof.profiler.remote_data.address import RemoteError
+from edgeprof.profiler.remote_data.runs import Tell, no_word, on_runs
+from edgeprof.profiler.remote_data.tasks import HERE, Done, Where
 from edgeprof.profiler.training_sets import deadlines as limits
 from edgeprof.profiler.training_sets.about import refuse_foreign
 from edgeprof.profiler.training_sets.deadlines import Deadlines, Group, Training
@@ -46,16 +49,19 @@ class Built:
     skipped: tuple[Skipped, ...]
 
 
-def build(folder: Path, target: Path, deadlines: Deadlines) -> Built:
+def build(folder: Path, target: Path, deadlines: Deadlines, where: Where = HERE, tell: Tell = no_word) -> Built:
     """Make the training set *request latency* of all runs of a folder.
 
     Args:
         folder: of runs.
         target: the file to write; a training set that is there is replaced.
         deadlines: what the label ``missed`` is told by.
+        where: where the runs are read, one task a run; the file's bytes are the same.
+        tell: told how many runs are done.
 
     Raises:
         NoRuns: the folder holds none.
+        DaskError: the scheduler cannot be used.
         NothingToLearn: none of them gives an example.
         CannotWrite: the file cannot be written.
         EdgeprofError: it is there and no training set.
@@ -63,11 +69,13 @@ def build(folder: Path, target: Path, deadlines: Deadlines) -> Built:
     refuse_foreign(target)
     entries = list_runs(folder)
     if not entries:
-        raise NoRuns(folder)
+        raise NoRuns(named(folder))
     gathered = _Gathered([], [], [], set(), [])
     with replacing(target) as path, TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
         rows = Path(scratch) / "rows.parquet"
-        _gather(gathered, folder, entries, rows, deadlines.quantile is not None)
+        _gather(gathered, on_runs(_examples, entries, where, tell), rows, deadlines.quantile is not None)
+        if not gathered.rows:
+            raise NothingToLearn(named(folder), [item.reason for item in gathered.skipped])
         _finish(rows, path, gathered, _about(gathered, deadlines))
     return Built(target, sum(gathered.rows), len(gathered.rows), tuple(gathered.skipped))
 
@@ -83,12 +91,18 @@ class _Gathered:
     training: list[Training]
 
 
-def _gather(gathered: _Gathered, folder: Path, entries: Sequence[Any], path: Path, with_latencies: bool) -> None:
+def _gather(
+    gathered: _Gathered,
+    results: Iterable[tuple[Entry, Done[RunExamples | Skipped]]],
+    path: Path,
+    with_latencies: bool,
+) -> None:
     writer: pq.ParquetWriter | None = None
     try:
-        for entry in entries:
-            examples = _examples(entry, gathered.skipped)
-            if examples is None:
+        for entry, done in results:
+            examples = done.result
+            if not isinstance(examples, RunExamples):
+                gathered.skipped.append(examples or Skipped(entry.id, str(done.problem)))
                 continue
             table = examples.table
             writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd", compression_level=1)
@@ -99,24 +113,19 @@ def _gather(gathered: _Gathered, folder: Path, entries: Sequence[Any], path: Pat
     finally:
         if writer is not None:
             writer.close()
-    if not gathered.rows:
-        raise NothingToLearn(folder, [item.reason for item in gathered.skipped])
 
 
-def _examples(entry: Any, skipped: list[Skipped]) -> RunExamples | None:
+def _examples(entry: Entry) -> RunExamples | Skipped:
     if entry.run is None:
-        skipped.append(Skipped(entry.id, entry.problem or "it cannot be read"))
-        return None
+        return Skipped(entry.id, entry.problem or "it cannot be read")
     try:
         examples = examples_of(entry.run, entry.id)
-    except Unusable as error:
-        skipped.append(Skipped(entry.id, str(error)))
-        return None
+    except (Unusable, RemoteError) as error:
+        return Skipped(entry.id, str(error))
     if examples.table.num_rows == 0:
         most = max(examples.dropped, key=lambda name: examples.dropped[name], default=None)
         why = f": of most, {DROPPED[most]}" if most else ""
-        skipped.append(Skipped(entry.id, f"none of its {sum(examples.dropped.values())} requests is an example{why}"))
-        return None
+        return Skipped(entry.id, f"none of its {sum(examples.dropped.values())} requests is an example{why}")
     return examples
 
 

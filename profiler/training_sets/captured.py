@@ -79,7 +79,7 @@ def read_captured(run: Run) -> Captured:
     """
     if not run.has("block_io"):
         raise Unusable("it has no table block_io")
-    path = run.path / "tables" / "block_io.parquet"
+    path = run.table_file("block_io")
     try:
         present = set(_columns_of(path))
         missing = {*_NUMBERS, *_TEXTS} - present

@@ -16,7 +16,7 @@ class NothingToLearn(EdgeprofError):
     """A folder in which no run gives an example."""
 
     def __init__(
-        self, folder: Path, reasons: Sequence[str], example: str = "block request", collect: str = "all"
+        self, folder: Path | str, reasons: Sequence[str], example: str = "block request", collect: str = "all"
     ) -> None:
         kinds = list(dict.fromkeys(reasons))
         why = "; ".join(kinds[:3]) + ("; ..." if len(kinds) > 3 else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from edgeprof import __version__
-from edgeprof.profiler.dataset import Entry, list_runs
+from edgeprof.profiler.dataset import Entry, list_runs, named
 from edgeprof.profiler.errors import EdgeprofError, NoRuns
 from edgeprof.profiler.files import replacing
+from edgeprof.profiler.remote_data.runs import Tell, no_word, on_runs
+from edgeprof.profiler.remote_data.tasks import HERE, Where
 from edgeprof.profiler.training_sets.about import refuse_foreign
 from edgeprof.profiler.training_sets.build import Built, Skipped
 from edgeprof.profiler.training_sets.errors import NothingToLearn, Unusable
@@ -28,17 +31,27 @@ from edgeprof.profiler.training_sets.schema import SPLITS
 Cell = tuple[str, str, str]
 
 
-def build(folder: Path, target: Path, measure: Measure, window_seconds: float = WINDOW_SECONDS) -> Built:
+def build(
+    folder: Path,
+    target: Path,
+    measure: Measure,
+    window_seconds: float = WINDOW_SECONDS,
+    where: Where = HERE,
+    tell: Tell = no_word,
+) -> Built:
     """Make the training set *read-ahead* of all runs of a folder.
 
     Args:
         folder: of runs.
         target: the file to write; a training set that is there is replaced.
-        measure: gives the features of windows.
+        measure: gives the features of windows; workers get a copy of it.
         window_seconds: how long a window is.
+        where: where the runs are read, one task a run; the file's bytes are the same.
+        tell: told how many runs are done.
 
     Raises:
         NoRuns: the folder holds none.
+        DaskError: the scheduler cannot be used.
         NothingToLearn: no workload was run at two read-ahead sizes so that they can be compared.
         CannotWrite: the file cannot be written.
         EdgeprofError: it is there and no training set.
@@ -46,9 +59,14 @@ def build(folder: Path, target: Path, measure: Measure, window_seconds: float = 
     refuse_foreign(target)
     entries = list_runs(folder)
     if not entries:
-        raise NoRuns(folder)
+        raise NoRuns(named(folder))
     skipped: list[Skipped] = []
-    found = [item for entry in entries if (item := _windows(entry, measure, window_seconds, skipped)) is not None]
+    found: list[RunWindows] = []
+    for entry, done in on_runs(partial(_windows, measure, window_seconds), entries, where, tell):
+        if isinstance(done.result, RunWindows):
+            found.append(done.result)
+        else:
+            skipped.append(done.result or Skipped(entry.id, str(done.problem)))
     choices = _choices(found)
     compared = [item for item in found if item.cell in choices]
     skipped += [
@@ -58,7 +76,7 @@ def build(folder: Path, target: Path, measure: Measure, window_seconds: float = 
     ]
     if not any(item.rows for item in compared):
         skipped += [Skipped(item.about["run"], item.about["no_windows"]) for item in compared]
-        raise NothingToLearn(folder, [item.reason for item in skipped], "window of read-ahead", "deep")
+        raise NothingToLearn(named(folder), [item.reason for item in skipped], "window of read-ahead", "deep")
     workloads = split_by_workload(item.about["workload"] for item in compared)
     about = _about(compared, choices, workloads, skipped, measure, window_seconds)
     table = _table(compared, choices, workloads, measure, about)
@@ -67,10 +85,9 @@ def build(folder: Path, target: Path, measure: Measure, window_seconds: float = 
     return Built(target, table.num_rows, len(compared), tuple(skipped))
 
 
-def _windows(entry: Entry, measure: Measure, window_seconds: float, skipped: list[Skipped]) -> RunWindows | None:
+def _windows(measure: Measure, window_seconds: float, entry: Entry) -> RunWindows | Skipped:
     if entry.run is None:
-        skipped.append(Skipped(entry.id, entry.problem or "it cannot be read"))
-        return None
+        return Skipped(entry.id, entry.problem or "it cannot be read")
     try:
         if entry.state != "finished":
             raise Unusable(f"it is {entry.state}, so its throughput is of a part only")
@@ -78,8 +95,7 @@ def _windows(entry: Entry, measure: Measure, window_seconds: float, skipped: lis
             raise Unusable("its workload failed")
         return windows_of_run(entry.run.inside, entry.id, measure, window_seconds)
     except EdgeprofError as error:
-        skipped.append(Skipped(entry.id, str(error)))
-        return None
+        return Skipped(entry.id, str(error))
 
 
 def _choices(found: Sequence[RunWindows]) -> dict[Cell, Choice]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from edgeprof.collectors.tracefs.events import read_windows
-from edgeprof.profiler.run import Run, read_parquet
+from edgeprof.profiler.run import Run
 from edgeprof.profiler.training_sets.captured import collector_entry
 from edgeprof.profiler.training_sets.errors import Unusable
 
@@ -80,7 +80,7 @@ def read_additions(run: Run, disk: str) -> Additions:
         if entry and entry.get("available") is not False and entry.get("lost") != 0:
             raise Unusable("records of its trace were lost, so what was read in between is not known")
     try:
-        table = read_parquet(run.path / "tables" / "page_cache.parquet", list(_COLUMNS))
+        table = run.arrow("page_cache", list(_COLUMNS))
         added = table.filter(pc.and_(pc.equal(table["event"].cast(pa.string()), "add"), pc.is_valid(table["dev"])))
         time, dev, inode, index, pages = (
             np.asarray(pc.fill_null(added[name].cast(pa.int64()), -1).to_numpy())

@@ -71,7 +71,7 @@ def test_a_run_captured_there_is_ingested_here(places: Places) -> None:
         ({"command": ["true"], "colour": 1}, "unknown field 'colour'"),
         ({"command": ["true"], "rate": "fast"}, "wrong 'rate'"),
         ({"command": ["true"], "collect": ["nothing"]}, "there is no collector 'nothing'"),
-        ({"command": ["true"], "roots": {"etc": "/"}}, "wrong 'roots'"),
+        ({"command": ["true"], "roots": {"usr": "/"}}, "wrong 'roots'"),
         ({"command": ["/etc"]}, "it is a folder"),
     ],
 )

@@ -111,7 +111,7 @@ def test_signals_reach_the_process_inside_once(engine: Engine, places: Places) -
     wait_until(lambda: any(lines_of(places.base / "log")), "the workload", seconds=60)
     for name in NAMES:
         running.send_signal(getattr(signal, name))
-        wait_until(lambda name=name: received(places)[name], name)  # type: ignore[misc]
+        wait_until(lambda name=name: received(places)[name], name, seconds=60)  # type: ignore[misc]
     (places.base / "log.stop").touch()
     running.communicate(timeout=60)
     assert running.returncode == 5

@@ -30,15 +30,17 @@ for number in range(2):
     pid = os.fork()
     if pid == 0:
         path = os.path.join(folder, 'work%d' % number)
-        rounds = 0
-        while time.monotonic() < end:
+        whole = True
+        while True:
             with open(path, 'wb') as file:
                 file.write(os.urandom(1 << 16))
                 file.flush()
                 os.fsync(file.fileno())
-            rounds += len(open(path, 'rb').read()) == 1 << 16
+            whole = whole and len(open(path, 'rb').read()) == 1 << 16
+            if time.monotonic() >= end:
+                break
             time.sleep(0.005)
-        os._exit(0 if rounds else 1)
+        os._exit(0 if whole else 1)
     workers.append(pid)
 codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in workers]
 sys.exit(any(codes))
@@ -130,8 +132,9 @@ def check_capture(run: Killed) -> str:
     except (NotARun, NothingCaptured):
         assert not run.started, "a workload ran, so that its capture must be readable"
         return "prepared"
-    assert content["ingest"]["tables"]["system"] >= 1
-    assert content["ingest"]["tables"]["process"] >= 1
+    if run.started:  # the first sample comes before the workload
+        assert content["ingest"]["tables"]["system"] >= 1
+        assert content["ingest"]["tables"]["process"] >= 1
     assert not [note for note in content["ingest"]["notes"] if "could not be read" in note]
     return str(content["run"]["status"])
 

@@ -14,6 +14,7 @@ from edgeprof.collectors.parsing import RunFacts
 from edgeprof.collectors.power import parse as power
 from edgeprof.collectors.power.capture import Power
 from edgeprof.collectors.thermal import parse as thermal
+from edgeprof.profiler import ingest
 from tests.board_trees import BOARDS, plant
 
 FACTS = RunFacts(0, None, 1)
@@ -96,3 +97,16 @@ def test_a_tool_that_ends_early_is_said(tmp_path: Path) -> None:
 def test_nothing_captured_is_an_empty_table(tmp_path: Path, name: str) -> None:
     module = {"power": power, "thermal": thermal, "clocks": clocks}[name]
     assert module.parse(tmp_path, FACTS).tables[name].num_rows == 0
+
+
+def test_temperatures_and_clocks_are_ingested_where_sys_has_none(tmp_path: Path) -> None:
+    found, _ = collector(tmp_path, PRINTS)
+    found.start()
+    sample_until(found, 3, tmp_path)
+    found.stop()
+    assert not (tmp_path / "thermal").exists() and not (tmp_path / "clocks").exists()
+    content: dict[str, Any] = {"run": {"pid": 1}, "collectors": [], "overhead": {}}
+    tables, notes = ingest._parse_all(tmp_path, content)
+    assert set(tables) == {"power", "thermal", "clocks"}
+    assert "cpu" in tables["thermal"]["zone"].to_pylist()
+    assert notes == []

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ import pytest
 from edgeprof.profiler.agent.host import mount_of
 from edgeprof.profiler.agent.undo import clean
 from edgeprof.profiler.errors import EdgeprofError
+from edgeprof.profiler.storage.cache import WARM
 from edgeprof.profiler.storage.disk import chosen, disk_of
 from edgeprof.profiler.storage.file_system import kernel_has
 from edgeprof.profiler.storage.prepare import prepared, tuned
@@ -70,6 +71,20 @@ def left(folder: Path) -> list[str]:
     return found + [str(item) for name in ("state", "cache") for item in (folder / name).rglob("*")]
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Read a file and keep it in memory, which the kernel (DAMON) and other tests' cold starts empty at any time."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ) as view:
+        if libc.mlockall(1) != 0:
+            pytest.fail(f"mlockall: {os.strerror(ctypes.get_errno())}")
+        try:
+            assert view[0] >= 0
+            yield
+        finally:
+            libc.munlockall()
+
+
 def need_kind(kind: str) -> None:
     if not kernel_has(kind):
         pytest.skip(f"this kernel has no {kind}: run the tests on one that has it")
@@ -92,7 +107,7 @@ def test_a_file_system_is_made_tuned_and_removed(kind: str) -> None:
         (data / "file").write_bytes(os.urandom(NEED))
         queue = Path("/sys/block") / place.device / "queue"
         before = (queue / "scheduler").read_text(), (queue / "read_ahead_kb").read_text()
-        with tuned(spec, place, data, said.append):
+        with ExitStack() as kept, tuned(spec, place, data, said.append):
             assert "[mq-deadline]" in (queue / "scheduler").read_text()
             assert [path.read_text() for path in disk_of(data).read_ahead] == ["64\n"] * (2 if kind == "btrfs" else 1)
             assert place.factors == {
@@ -103,7 +118,7 @@ def test_a_file_system_is_made_tuned_and_removed(kind: str) -> None:
                 "storage.cache": "cold",
             }
             assert place.facts["residency_before"]["share"] == 0
-            (data / "file").read_bytes()
+            kept.enter_context(locked(data / "file"))  # reads all of it
         assert place.facts["residency_after"] == {
             **place.facts["residency_before"],
             "share": 1.0,
@@ -314,7 +329,7 @@ def test_cold_and_warm_are_what_they_say(tmp_path: Path) -> None:
         assert place.factors["storage.cache"] == "as-is"
         assert place.facts["residency_before"]["share"] == 0
     with tuned(StorageSpec(cache="warm"), place, data, said.append, memory_limit=1 << 20):
-        assert place.facts["residency_before"]["share"] == 1
+        assert place.facts["residency_before"]["share"] >= WARM
     assert len(said) == 1
     assert "larger than the memory limit" in said[0]
 
@@ -357,17 +372,10 @@ def test_what_stays_in_memory_is_not_called_cold(tmp_path: Path) -> None:
     """Pages of a file that a program has mapped and locked cannot be dropped."""
     path = tmp_path / "locked"
     path.write_bytes(os.urandom(1 << 20))
-    libc = ctypes.CDLL(None)
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ) as view:
-        libc.mlockall(1)
-        assert view[0] >= 0
-        try:
-            said: list[str] = []
-            place = Place()
-            with tuned(StorageSpec(cache="cold"), place, path, said.append):
-                pass
-        finally:
-            libc.munlockall()
+    said: list[str] = []
+    place = Place()
+    with locked(path), tuned(StorageSpec(cache="cold"), place, path, said.append):
+        pass
     assert place.facts["residency_before"]["share"] == 1
     assert "100 % of the data set (1.05 MB) stays in memory" in said[0]
     assert files_below(path) == [path]

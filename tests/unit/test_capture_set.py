@@ -1,7 +1,7 @@
 """The capture set runs on a board's own Python 3.8 with nothing installed: standard library, and itself.
 
 The capture set is what runs beside the workload: the collectors' capture halves with the modules they share,
-and the agent.
+and the agent.  What goes into the agent's zipapp is this set.
 """
 
 from __future__ import annotations
@@ -15,17 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from edgeprof.profiler.board.zipapp import capture_set
 from tests.source_tree import ROOT, Import, module_name, project_imports, project_modules
 
-PATTERNS = (
-    "collectors/base.py",
-    "collectors/helper.py",
-    "collectors/registry.py",
-    "collectors/*/capture.py",
-    "collectors/phases/recorder.py",
-    "collectors/phases/inject/*.py",
-    "profiler/agent/*.py",
-)
 NEWER_THAN_3_8 = {
     "annotationlib",
     "compression",
@@ -42,36 +34,14 @@ MODULES = project_modules()
 IMPORTS = project_imports(MODULES)
 
 
-def parents(name: str) -> list[str]:
-    """The packages whose ``__init__`` runs before a module: ``a.b.c`` -> ``a``, ``a.b``."""
-    parts = name.split(".")
-    return [".".join(parts[:count]) for count in range(1, len(parts))]
-
-
-def capture_set() -> list[str]:
-    """The listed files, the packages they lie in, and what they import of `collectors/`."""
-    todo = [module_name(path) for pattern in PATTERNS for path in ROOT.glob(pattern)]
-    found: set[str] = set()
-    while todo:
-        name = todo.pop()
-        if name in found:
-            continue
-        found.add(name)
-        todo += parents(name)
-        todo += [
-            item.name
-            for item in runtime_imports(name)
-            if item.name in MODULES and item.name.startswith("edgeprof.collectors.")
-        ]
-    return sorted(found)
-
-
 def runtime_imports(name: str) -> list[Import]:
     """What importing and running a module imports; edgeprof itself promises only what it imports at its start."""
     return [item for item in IMPORTS[name] if not item.typing_only and not (name == "edgeprof" and item.lazy)]
 
 
-CAPTURE_SET = capture_set()
+CAPTURE_SET = sorted(module_name(ROOT / "edgeprof" / path) for path in capture_set())
+HOOKS = {f"edgeprof.collectors.phases.{name}" for name in ("facts", "loading", "pytorch", "tracker")}
+"""Loaded by their path into the user's Python, beside its PyTorch; here they only have to compile."""
 
 
 def old_pythons() -> list[str]:
@@ -92,7 +62,7 @@ def answers(python: str) -> bool:
 
 
 def test_the_capture_set_is_found() -> None:
-    assert {"edgeprof.collectors.base", "edgeprof.collectors.phases.recorder"} <= set(CAPTURE_SET)
+    assert {"edgeprof.collectors.base", "edgeprof.collectors.phases.recorder", *HOOKS} <= set(CAPTURE_SET)
     assert sum(name.endswith(".capture") for name in CAPTURE_SET) >= 2
 
 
@@ -101,7 +71,7 @@ def test_it_is_written_in_the_syntax_of_python_3_8(name: str) -> None:
     ast.parse(MODULES[name].read_text(), feature_version=(3, 8))
 
 
-@pytest.mark.parametrize("name", CAPTURE_SET)
+@pytest.mark.parametrize("name", sorted({*CAPTURE_SET} - HOOKS))
 def test_it_imports_the_standard_library_and_itself(name: str) -> None:
     wrong = [
         f"line {item.line} imports {item.name}"
@@ -124,7 +94,9 @@ def test_an_old_python_compiles_and_imports_it(python: str | None) -> None:
         "for name in sys.argv[3:]: importlib.import_module(name)\n"
         "print(*sys.modules)"
     )
-    importable = [name for name in CAPTURE_SET if not name.endswith(("__main__", "sitecustomize"))]
+    importable = [
+        name for name in CAPTURE_SET if not name.endswith(("__main__", "sitecustomize")) and name not in HOOKS
+    ]
     paths = " ".join(str(MODULES[name]) for name in CAPTURE_SET)
     done = subprocess.run(
         [python, "-I", "-S", "-c", code, str(ROOT), paths, *importable], capture_output=True, text=True

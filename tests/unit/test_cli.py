@@ -19,7 +19,7 @@ import pytest
 from edgeprof.cli import main as cli
 from edgeprof.cli.output import plain, print_json
 from edgeprof.collectors.base import Roots
-from edgeprof.profiler import doctor
+from edgeprof.profiler.agent import doctor
 from edgeprof.profiler.errors import EdgeprofError
 from tests import tiny_run
 from tests.source_tree import ROOT
@@ -223,7 +223,8 @@ class TestRuns:
 class TestShow:
     def test_json_has_the_fixed_shape(self, edgeprof: Call) -> None:
         content = edgeprof("show", "abc123", "--json").json
-        assert list(content) == ["run", "factors", "metrics", "phases", "collectors", "overhead", "verdict", "roles"]
+        parts = ["run", "factors", "metrics", "phases", "collectors", "overhead", "verdict", "roles", "marks"]
+        assert list(content) == parts
         assert {name: item["value"] for name, item in content["metrics"].items()} == pytest.approx(EXPECTED)
         assert all(set(item) == {"value", "unit", "reason"} for item in content["metrics"].values())
         assert [phase["name"] for phase in content["phases"]] == ["load", "forward"]
@@ -259,7 +260,10 @@ class TestShow:
         assert row["metrics"]["wall_time"]["value"] == 10.0
 
     def test_missing_metrics_are_named_with_their_reason(self, edgeprof: Call) -> None:
-        assert "energy, energy_per_sample: the collector power captured nothing for it" in edgeprof("show", "def").out
+        assert (
+            "energy, energy_net, energy_per_sample: the collector power captured nothing for it"
+            in edgeprof("show", "def").out
+        )
 
     def test_a_run_without_tables_says_how_to_get_them(self, edgeprof: Call, tmp_path: Path) -> None:
         tiny_run.write(tmp_path / FIRST, without=tuple(tiny_run.TABLES), metrics=False)
@@ -307,6 +311,11 @@ class TestCompare:
         assert row == ["wall_time", "10", "s", "12", "s", "+2", "s", "+20.0%"]
         assert "says nothing on significance" in out
         assert "Factors that differ: none" in out
+
+    def test_runs_that_share_a_short_id_are_told_apart(self, edgeprof: Call, tmp_path: Path) -> None:
+        runs = [tiny_run.write(tmp_path / name) for name in ("20261121T120000Z-before-1", "20261121T120000Z-after-1")]
+        out = edgeprof("compare", *map(str, runs)).out
+        assert [line.partition(":")[0] for line in out.splitlines()[:2]] == [run.name for run in runs]
 
     def test_more_than_two(self, edgeprof: Call) -> None:
         content = edgeprof("compare", "abc", "def", "abc", "--json").json
@@ -381,7 +390,7 @@ class TestDoctor:
         for name in ("proc", "sys", "dev"):
             (tmp_path / name).mkdir()
         roots = Roots(*(str(tmp_path / name) for name in ("proc", "sys", "dev")))
-        found = doctor.examine(tmp_path / "runs", roots)
+        found = doctor.examine(str(tmp_path / "runs"), roots)
         facts = {check.name: check for check in found.machine}
         assert facts["perf events"].good is False
         assert facts["pressure"].remedy
@@ -396,7 +405,7 @@ class TestDoctor:
         roots = Roots(str(tmp_path / "proc"), str(tmp_path / "sys"), "/dev")
         for text, good in (("[none] integrity confidentiality", True), ("none integrity [confidentiality]", False)):
             (security / "lockdown").write_text(text + "\n")
-            facts = {check.name: check for check in doctor.examine(tmp_path, roots).machine}
+            facts = {check.name: check for check in doctor.examine(str(tmp_path), roots).machine}
             assert facts["lockdown"].good is good
 
 

@@ -14,6 +14,7 @@ from edgeprof.cli import main as cli
 from edgeprof.dashboards import forest
 from edgeprof.dashboards.compare_report import build
 from edgeprof.dashboards.compare_report.figures import SECTIONS, differences, over_time, percentiles, phases, values
+from edgeprof.dashboards.compare_report.render import heading
 from edgeprof.dashboards.compare_report.sides import MOST_SIDES, Sides, compared, single
 from edgeprof.dashboards.compare_report.told import told
 from edgeprof.dashboards.report.figures.base import Absent, Outcome, Picture
@@ -211,6 +212,36 @@ def test_a_damaged_table_empties_its_figure_only(folder: Path, tmp_path: Path) -
     absent = drawn["latency"]
     assert isinstance(absent, Absent) and "cannot be read" in absent.reason
     assert all(isinstance(item, Picture) for key, item in drawn.items() if key != "latency")
+
+
+def twins(folder: Path, *names: str) -> Sides:
+    """Runs at these places, each by itself against the first; the last one is longer."""
+    places = [write_run(folder / name, shape(SHORT + 3 * number, number)) for number, name in enumerate(names)]
+    return compared([single(entry_of(place), "the same name") for place in places])
+
+
+@pytest.mark.parametrize(
+    ("places", "names"),
+    [
+        (("before-1", "after-1"), ["before-1", "after-1"]),
+        (("a/run-1", "b/run-1"), ["run-1 (a)", "run-1 (b)"]),
+        (("m/runs/run-1", "n/runs/run-1", "n/runs/run-2"), ["run-1 (m/runs)", "run-1 (n/runs)", "run-2"]),
+        (("runs/run-1", "runs/m/run-1"), ["run-1 (runs)", "run-1 (m)"]),
+    ],
+)
+def test_runs_of_one_name_are_sides_of_their_own(tmp_path: Path, places: tuple[str, ...], names: list[str]) -> None:
+    found = twins(tmp_path, *places)
+    assert [side.name for side in found.sides] == names
+    assert [found.drawn[name][0].data.run.path for name in names] == [tmp_path / place for place in places]
+    assert heading(found) == f"{', '.join(names[1:])} against {names[0]}"
+    figure = picture(phases.build(found)).figure
+    assert len(set(figure.data[0].y)) == len(names), "no bar lies on top of another"
+
+
+def test_a_run_is_not_compared_with_itself(folder: Path) -> None:
+    one = single(entry_of(next(folder.glob("*-short-*"))))
+    with pytest.raises(EdgeprofError, match="a run belongs to one group"):
+        compared([one, one])
 
 
 def test_what_cannot_be_compared_is_one_sentence(folder: Path, tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ class TestQuery:
         broken.write_bytes(broken.read_bytes()[:100])
         with Dataset(list_runs(tmp_path), tmp_path) as dataset:
             assert dataset.query("select distinct run_id from steps").to_pylist() == [{"run_id": FIRST}]
-            assert dataset.skipped == [broken.resolve()]
+            assert dataset.skipped == [str(broken.resolve())]
 
     def test_a_folder_without_readable_runs(self, tmp_path: Path) -> None:
         with pytest.raises(NoRuns):
@@ -215,6 +215,11 @@ class TestReadOnly:
                 with pytest.raises(duckdb.Error):
                     dataset._connection.execute(sql)
         assert list(tmp_path.iterdir()) == []
+
+
+def test_half_a_surrogate_pair_in_a_manifest_is_told_as_a_question_mark(tmp_path: Path) -> None:
+    tiny_run.write(tmp_path / FIRST, factors={"model": "net \ud800 \U0001f600", "\udfff": 1})
+    assert query(tmp_path, 'select model, "?" from runs') == [{"model": "net ? \U0001f600", "?": 1}]
 
 
 def test_a_short_id_is_the_last_part() -> None:

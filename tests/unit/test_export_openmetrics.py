@@ -149,6 +149,41 @@ def test_hostile_text_stays_inside_its_label(tmp_path: Path) -> None:
     assert HOSTILE.split("\n")[0][:10] in info[0]["name"]
 
 
+@pytest.mark.parametrize("value", ["100", 100])
+def test_a_factor_named_like_a_metric_takes_nothings_place(tmp_path: Path, value: Any) -> None:
+    make(tmp_path, "other")
+    run = open_run(make(tmp_path, "train", factors={"throughput": value}))
+    measured = run.metrics["throughput"]["value"]
+    assert measured not in (None, 100)
+    for path in (write_folder(tmp_path, tmp_path / "all.txt"), export(run, "openmetrics", tmp_path / "run.txt")):
+        assert values(path.read_text(), "edgeprof_throughput_samples_per_second")["train"] == measured
+    assert set(values((tmp_path / "all.txt").read_text(), "edgeprof_throughput_samples_per_second")) == {
+        "other",
+        "train",
+    }
+
+
+def odd_names(folder: Path) -> None:
+    path = make(folder, "odd") / "manifest.json"
+    manifest = json.loads(path.read_text()) | {"factors": {"\ud800": 1, "": 2, "a\0b": 3}}
+    path.write_text(json.dumps(manifest))
+
+
+def text_for_numbers(folder: Path) -> None:
+    path = make(folder, "text") / "metrics.parquet"
+    metrics = pq.read_table(path)
+    text = pa.array(["much"] * metrics.num_rows)
+    pq.write_table(metrics.set_column(metrics.column_names.index("value"), "value", text), path)
+
+
+@pytest.mark.parametrize("spoil", [odd_names, text_for_numbers])
+def test_an_odd_run_keeps_no_other_back(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
+    make(tmp_path, "train")
+    spoil(tmp_path)
+    text = write_folder(tmp_path, tmp_path / "all.txt").read_text()
+    assert "train" in values(text, "edgeprof_throughput_samples_per_second")
+
+
 def damaged_metrics(folder: Path) -> None:
     (make(folder, "damaged") / "metrics.parquet").write_bytes(b"PAR1")
 

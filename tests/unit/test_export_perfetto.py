@@ -89,6 +89,43 @@ def test_counters_follow_memory_pressure_cpu_and_power(folder: Path, trace: dict
     assert float(first["args"]["anonymous"]) == pytest.approx(row["stat_anon"])
 
 
+def test_a_rate_holds_from_the_begin_of_its_interval(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", SMALL, only=("cgroup",))
+    path = folder / "tables" / "cgroup.parquet"
+    table = pq.read_table(path).slice(0, 5)
+    times = [START_NS + second * 10**9 for second in (0, 1, 2, 3, 5)]
+    changed = {
+        "time_ns": pa.array(times, pa.int64()),
+        "cpu_usage": pa.array([0.0, 2.0, 3.0, 3.0, 4.0]),  # read at each tick
+        "psi_cpu_some_total": pa.array([None, 0.0, None, 0.5, 0.7]),  # less often
+    }
+    for name, values in changed.items():
+        at = table.column_names.index(name) if name in table.column_names else None
+        table = table.append_column(name, values) if at is None else table.set_column(at, name, values)
+    pq.write_table(table, path)
+    events = json.loads(export(open_run(folder), "perfetto", tmp_path / "t.json").read_text("utf-8"))["traceEvents"]
+
+    def drawn(track: str, key: str) -> list[tuple[float, float]]:
+        found = [item for item in events if item["ph"] == "C" and item["name"] == track and key in item["args"]]
+        return [(item["ts"] / 1e6 - START_NS / 1e9, item["args"][key]) for item in found]
+
+    assert drawn("CPUs busy, run", "busy") == [(0, 2.0), (1, 1.0), (2, 0.0), (3, 0.5), (5, 0.5)]
+    pressure = drawn("pressure of the run (share)", "cpu, some")
+    assert pressure == [(1, 0.25), (2, 0.25), (3, pytest.approx(0.1)), (5, pytest.approx(0.1))]
+
+
+def test_a_counter_that_began_anew_has_no_rate_there(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", SMALL, only=("cgroup",))
+    path = folder / "tables" / "cgroup.parquet"
+    table = pq.read_table(path).slice(0, 4)
+    table = table.set_column(table.column_names.index("cpu_usage"), "cpu_usage", pa.array([5.0, 5.1, 0.0, 0.2]))
+    pq.write_table(table, path)
+    events = json.loads(export(open_run(folder), "perfetto", tmp_path / "t.json").read_text("utf-8"))["traceEvents"]
+    busy = [item["args"]["busy"] for item in events if item["ph"] == "C" and item["name"] == "CPUs busy, run"]
+    assert len(busy) == 3
+    assert min(busy) > 0
+
+
 def test_the_clock_and_the_run_are_named(trace: dict[str, Any]) -> None:
     other = trace["otherData"]
     assert other["clock"] == "CLOCK_MONOTONIC"

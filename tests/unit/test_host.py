@@ -11,7 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgeprof.collectors.base import Roots
-from edgeprof.profiler.agent.host import clock_triplet, devices, host_facts, mount_of, read_text, storage_factors
+from edgeprof.profiler.agent.host import (
+    clock_triplet,
+    devices,
+    host_facts,
+    is_virtual,
+    mount_of,
+    read_text,
+    storage_factors,
+)
 
 MOUNTINFO = """22 1 259:2 / / rw,relatime shared:1 - ext4 /dev/nvme0n1p2 rw
 30 22 259:5 / /data rw,noatime shared:2 - xfs /dev/nvme0n1p5 rw
@@ -128,6 +136,13 @@ def test_this_machine(tmp_path: Path) -> None:
     points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     assert facts["mounts"]["cwd"]["mount_point"] or "/" not in points, "only a chroot has no mount for its root"
     assert facts["virtualization"] in ("bare", "vm", "container")
+
+
+def test_an_emulated_arm_machine_is_told_by_its_device_tree(tmp_path: Path) -> None:
+    roots = Roots(proc=str(tmp_path / "proc"), sys=str(tmp_path / "sys"))
+    assert not is_virtual(roots)
+    write(tmp_path / "proc/device-tree/compatible", "linux,dummy-virt\0")
+    assert is_virtual(roots)
 
 
 def test_a_triplet_of_clocks_is_read_together() -> None:

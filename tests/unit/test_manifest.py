@@ -73,12 +73,14 @@ def test_a_run_that_has_just_begun() -> None:
 
 
 def test_the_cost_counts_helper_tools_and_everything_written() -> None:
-    helper = collector("perf_stat", bytes=500, details={"helper_cpu_seconds": 0.06, "helper_pid": 91})
+    used = {"helper_cpu_seconds": 0.06, "helper_setup_cpu_seconds": 0.02, "helper_pid": 91}
+    helper = collector("perf_stat", bytes=500, details=used)
     absent = collector("block", available=False, bytes=None, lost=None, mode=None)
     content = made(collectors=[collector(), helper, absent], budget_cpu=0.06, budget_bytes=1000)
     overhead = content["overhead"]
     assert overhead["cpu_seconds"] == pytest.approx(0.26)
-    assert overhead["cpu_share"] == pytest.approx((0.04 + 0.06) / 2.0)
+    assert overhead["cpu_share"] == pytest.approx((0.04 + 0.06 - 0.02) / 2.0)  # what was used before the exec is told
+    assert overhead["setup_cpu_seconds"] == pytest.approx(0.15 + 0.02)  # apart
     assert (overhead["bytes_written"], overhead["bytes_per_second"], overhead["lost_records"]) == (1500, 750, 0)
     assert overhead["budget"]["kept"] is True
     assert overhead["budget"]["sampled"] == []

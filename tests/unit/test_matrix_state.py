@@ -85,6 +85,13 @@ def test_foreign_lines_are_passed_over(tmp_path: Path, state: StateFile, line: b
     assert read_state(tmp_path).ended == {}
 
 
+@pytest.mark.parametrize("run", ["/any/where", "../run", "..", ".", "deep/run", "run/", 5])
+def test_a_capture_directory_is_a_name_and_no_path(tmp_path: Path, state: StateFile, run: Any) -> None:
+    state.ended((A, 1), Ended(run, 0, 3.0, 100))
+    state.ended((A, 2), Ended("..run", 0, 3.0, 100))
+    assert set(read_state(tmp_path).ended) == {(A, 2)}
+
+
 def test_a_process_of_another_boot_is_not_looked_for(tmp_path: Path, state: StateFile) -> None:
     entry = {"event": "process", "cell": A, "repeat": 1, "pid": 1, "start_time": 2, "boot_id": "another"}
     with (tmp_path / "state.jsonl").open("a") as file:
@@ -131,9 +138,14 @@ def test_estimates_come_from_the_cell_then_from_its_like_then_from_a_guess() -> 
     estimator = Estimator(PLAN.options(), progress)
     guess = estimator.all()[A]
     assert (guess.seconds, guess.source) == (ASSUMED_SECONDS["bare"], "assumed")
-    progress.take((A, 1), Ended("r", 0, 4.0, 10))
-    progress.take((A, 2), Ended("r", 0, 6.0, 30))
-    progress.take((B, 1), Ended("r", 1, 99.0, 0, failed="no"))
+    for key, end in {
+        (A, 1): Ended("r", 0, 4.0, 10),
+        (A, 2): Ended("r", 0, 6.0, 30),
+        (B, 1): Ended("r", 1, 99.0, 0, failed="no"),
+    }.items():
+        progress.take(key, end)
+        estimator.take(key[0], end)
+    assert estimator.all() == Estimator(PLAN.options(), progress).all()
     first, second = estimator.all()[A], estimator.all()[B]
     assert (first.seconds, first.bytes, first.source) == (5, 20, "measured")
     assert (second.seconds, second.source) == (5, "similar")
@@ -168,6 +180,22 @@ def test_the_study_has_every_run_that_ended(tmp_path: Path, state: StateFile) ->
     assert (good.metrics["wall_time"], good.failed, good.run_path) == (wanted, "", tmp_path / "runs" / "run-a")
     assert (failed.metrics, failed.failed, failed.run_path) == ({}, "exit code 2: no", None)
     assert (gone.metrics, gone.failed) == ({}, "its capture directory is gone")
+
+
+def test_a_capture_directory_that_a_link_leads_out_is_not_read_within_a_folder(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, state: StateFile
+) -> None:
+    outside = write_run(tmp_path_factory.mktemp("outside") / "run-a", Shape(seconds=5, steps=20, requests=300))
+    write_run(tmp_path / "kept" / "run-b", Shape(seconds=5, steps=20, requests=300))
+    (tmp_path / "runs").mkdir()
+    for number, path in enumerate((outside, tmp_path / "kept" / "run-b"), 1):
+        (tmp_path / "runs" / path.name).symlink_to(path)
+        state.ended((A, number), Ended(path.name, 0, 3.0, 100))
+    assert [bool(run.metrics) for run in study(tmp_path).cells] == [True, True]
+    first, second = study(tmp_path, within=tmp_path).cells
+    assert (first.metrics, first.run_path) == ({}, None)
+    assert "a link that leads out of the folder" in first.failed
+    assert second.metrics
 
 
 @pytest.mark.parametrize(("what", "left"), [("raw", {"raw", "tables"}), ("tables", {"tables"}), ("metrics", set())])

@@ -64,6 +64,8 @@ NAMES = [
     "io_wait",
     "context_switches",
     "energy",
+    "energy_net",
+    "idle_power",
     "energy_per_sample",
     "throttled_time",
     "overhead_cpu",
@@ -130,6 +132,8 @@ EXPECTED = {
     "io_wait": 2.5,
     "context_switches": 30.0,
     "energy": 50.0,
+    "energy_net": None,  # the idle machine was not measured
+    "idle_power": None,
     "energy_per_sample": 50 / 32,
     "throttled_time": 2.0,
     "overhead_cpu": 0.08,

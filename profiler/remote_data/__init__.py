@@ -1,0 +1,1 @@
+"""Folders of runs at an fsspec address, and work on many runs by Dask."""
