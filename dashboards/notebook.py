@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, overload
 
 from edgeprof.profiler.dataset import Entry, find_path, list_runs, metrics_of
 from edgeprof.profiler.errors import EdgeprofError
-from edgeprof.profiler.run import Run, load_manifest
-from edgeprof.profiler.units import human
+from edgeprof.profiler.run import Run, open_run
+from edgeprof.profiler.units import counted, human
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,9 +47,9 @@ class NotebookRun(Run):
 
     @classmethod
     def open(cls, path: str | Path) -> NotebookRun:
-        """Open a capture directory.  Raises NotARun, DamagedManifest, NewerSchema."""
-        load_manifest(Path(path))
-        return cls(Path(path))
+        """Open a capture directory, or a run's address.  Raises NotARun, DamagedManifest, NewerSchema, RemoteError."""
+        found = open_run(path).path
+        return cls(found)
 
     @property
     def figures(self) -> list[str]:
@@ -161,7 +161,7 @@ class Runs(Sequence[NotebookRun]):
         return len(self._entries)
 
     def __repr__(self) -> str:
-        return f"<{len(self)} runs>"
+        return f"<{counted(len(self), 'run')}>"
 
     @overload
     def __getitem__(self, index: int | str) -> NotebookRun: ...
@@ -188,7 +188,7 @@ class Runs(Sequence[NotebookRun]):
 
         titles = dict(KEY_METRICS)
         shown = self._entries[-_MOST_RUNS:]
-        caption = f"{len(shown)} of {len(self)} runs"
+        caption = f"{len(shown)} of {counted(len(self), 'run')}"
         if self.problems:
             caption += f"; {len(self.problems)} more cannot be read (see .problems)"
         return str(_table(("id", "state", *(titles[name] for name in _COLUMNS)), map(_row, shown), caption))

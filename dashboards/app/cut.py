@@ -7,7 +7,7 @@ them.  So every figure of the report can be drawn of any part of a run, and zoom
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
@@ -101,6 +101,13 @@ class CutData(RunData):
     def whole(self) -> CutData:
         """The same run without a cut."""
         return self if self.cut == Cut() else CutData(self.run, Cut(), self.columns)
+
+    @property
+    def of_all_time(self) -> CutData:
+        """The same cut of the whole run's time."""
+        if self.cut.window is None:
+            return self
+        return CutData(self.run, replace(self.cut, window=None), self.columns)
 
     @property
     def wall_time(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeprof.dashboards.app.rows import Column
@@ -37,12 +37,14 @@ class Condition:
     values: tuple[str | float, ...] = ()
 
 
-def quoted(name: str) -> str:
-    """A column's name in SQL."""
-    return '"' + name.replace('"', '""') + '"'
+def in_sql(names: Iterable[str]) -> dict[str, str]:
+    """What columns are called in SQL: a run names them as it likes, and SQL would take no notice of case."""
+    return {name: f"c{number}" for number, name in enumerate(names)}
 
 
-def conditions(text: str, columns: Mapping[str, Column], numeric: Sequence[str]) -> list[Condition]:
+def conditions(
+    text: str, columns: Mapping[str, Column], numeric: Sequence[str], called: Mapping[str, str]
+) -> list[Condition]:
     """The conditions that a filter states; all of them must hold.
 
     A term is ``NAME OP VALUE`` without spaces (``=``, ``!=``; of text ``~`` contains, ``!~`` does not; of numbers
@@ -52,6 +54,7 @@ def conditions(text: str, columns: Mapping[str, Column], numeric: Sequence[str])
     Args:
         columns: the names that may be used.
         numeric: those of them that hold numbers.
+        called: what they are called in SQL, of `in_sql`.
 
     Raises:
         BadFilter
@@ -69,24 +72,33 @@ def conditions(text: str, columns: Mapping[str, Column], numeric: Sequence[str])
         if not name and re.search("[<>=~]", value) and not value.startswith('"'):
             raise BadFilter(f"{value!r} is not understood; write NAME=VALUE without spaces, as in wall_time>10")
         value = value[1:-1] if value.startswith('"') else value
-        found.append(_compared(name, operator, value, columns, numeric) if name else _word(value))
+        found.append(_compared(name, operator, value, columns, numeric, called) if name else _word(value, called))
         position = match.end()
     if len(found) > MOST_TERMS:
         raise BadFilter(f"the filter has more than {MOST_TERMS} terms; shorten it")
     return found
 
 
-def _word(word: str) -> Condition:
-    parts = " or ".join(f"contains(lower({quoted(name)}), lower(?))" for name in ("id", "name", "command"))
-    return Condition(f"({parts})", (word, word, word))
+def _word(word: str, called: Mapping[str, str]) -> Condition:
+    texts = [called[name] for name in ("id", "name", "command") if name in called]
+    # Cast, as a column in which no run has a value is one of numbers.
+    parts = " or ".join(f"contains(lower(cast({column} as varchar)), lower(?))" for column in texts)
+    return Condition(f"({parts})", (word,) * len(texts))
 
 
-def _compared(name: str, operator: str, value: str, columns: Mapping[str, Column], numeric: Sequence[str]) -> Condition:
+def _compared(
+    name: str,
+    operator: str,
+    value: str,
+    columns: Mapping[str, Column],
+    numeric: Sequence[str],
+    called: Mapping[str, str],
+) -> Condition:
     name = name.replace(".", "_")
     if name not in columns:
         near = difflib.get_close_matches(name, columns, n=1)
         raise BadFilter(f"no run has {name!r}" + (f"; did you mean {near[0]!r}?" if near else "; see the columns"))
-    column = quoted(name)
+    column = called[name]
     if value.lower() == NOTHING and operator in ("=", "!="):
         return Condition(f"{column} is {'not ' if operator == '!=' else ''}null")
     if name in numeric:

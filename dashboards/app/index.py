@@ -10,9 +10,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgeprof.dashboards.app import stored
+from edgeprof.dashboards.app.links import LeadsOut, check_parts, inside
 from edgeprof.dashboards.app.rows import IDENTITY, READING, Column, Row, joined, read_row, stamp, table_of, texts
 from edgeprof.dashboards.report.text import clean
 from edgeprof.profiler.dataset import Entry, entry_of, looks_like_a_run
@@ -144,18 +145,19 @@ class RunIndex:
             )
             return
         stamps = dict(zip(*(self._known.column(name).to_pylist() for name in ("id", "stamp")), strict=True))
-        gone = set(stamps).difference(map(_shown, found.runs))
-        new = [run for run in found.runs if _shown(run) not in stamps]
-        changed = [run for run in found.runs if stamps.get(_shown(run), "") not in ("", stamp(self.folder / run))]
+        names = {_shown(run): run for run in found.runs}
+        new = [run for name, run in names.items() if name not in stamps]
+        gone = stamps.keys() - names
         self._drop(gone)
         waiting = table_of([_unread(run) for run in new])
         self._publish(found, waiting)
         for batch in _batches(new):
-            self._add([self._read(run) for run in batch])
+            self._take_in(batch)
             waiting = waiting.slice(len(batch))
             self._publish(found, waiting)
+        changed = [run for name, run in names.items() if stamps.get(name) and stamps[name] != stamp(self.folder / run)]
         for batch in _batches(changed):
-            self._add([self._read(run) for run in batch])
+            self._take_in(batch)
             self._publish(found, waiting)
         if new or changed or gone:
             self._known = self._known.combine_chunks()
@@ -177,20 +179,41 @@ class RunIndex:
                 self._due = time.monotonic() + max(REST_SECONDS, REST_SHARE * (time.monotonic() - began))
                 self._news.notify_all()
 
-    def _read(self, run: str) -> Row:
+    def _take_in(self, runs: Sequence[str]) -> None:
+        """Read runs; one that is like no other is told as damaged and keeps none of them back."""
+        root = self.folder.resolve()
+        rows = [self._read(run, root) for run in runs]
+        try:
+            self._add(rows)
+        except Exception:  # whatever a foreign folder holds must not keep the others back
+            for run, row in zip(runs, rows, strict=True):
+                try:
+                    self._add([row])
+                except Exception as error:
+                    self._add([self._damaged(run, error)])
+
+    def _read(self, run: str, root: Path) -> Row:
         if clean(run) != run:
             return _unread(run, "the name of its folder holds what cannot be shown; rename the folder", "damaged")
         try:
+            check_parts(self.folder / run, root)
             return read_row(run, self.folder / run)
-        except (OSError, EdgeprofError) as error:
-            return _unread(run, str(error), "damaged", stamp(self.folder / run))
+        except Exception as error:  # likewise
+            return self._damaged(run, error)
+
+    def _damaged(self, run: str, error: Exception) -> Row:
+        said = clean(error)
+        if not isinstance(error, OSError | EdgeprofError):
+            _log.warning("the run %s could not be read", run, exc_info=error)
+            said = f"it is not what edgeprof writes ({type(error).__name__}: {said})"
+        return _unread(run, said, "damaged", stamp(self.folder / run))
 
     def _add(self, rows: Sequence[Row]) -> None:
+        new = table_of(rows)
         for row in rows:
             for name, column in row.columns.items():
                 if name not in self._columns or not self._columns[name].unit:
                     self._columns[name] = column
-        new = table_of(rows)
         self._drop(set(new.column("id").to_pylist()))
         self._known = joined([self._known, new])
 
@@ -239,18 +262,28 @@ def discover(folder: Path) -> Found:
     runs: list[str] = []
     matrices: list[str] = []
     root = folder.resolve()
-    if is_matrix(folder):
+    if _is_own_matrix(folder, root):
         matrices.append(".")
         runs += [f"runs/{name}" for name in _runs_in(MatrixFolder(folder).runs, root)]
     for name in _directories(folder, root):
         path = folder / name
         if _NAMED.fullmatch(name) or looks_like_a_run(path):
             runs.append(name)
-        elif is_matrix(path):
+        elif _is_own_matrix(path, root):
             matrices.append(name)
             runs += [f"{name}/runs/{run}" for run in _runs_in(MatrixFolder(path).runs, root)]
     runs.sort(key=lambda run: run.rsplit("/", 1)[-1], reverse=True)
     return Found(runs, sorted(matrices))
+
+
+def _is_own_matrix(folder: Path, root: Path) -> bool:
+    try:
+        if is_matrix(folder):
+            check_parts(folder, root)
+            return True
+    except (LeadsOut, OSError):
+        pass
+    return False
 
 
 def _runs_in(folder: Path, root: Path) -> list[str]:
@@ -269,9 +302,6 @@ def _directories(folder: Path, root: Path) -> Iterator[str]:
         return
     with items:
         for item in items:
-            if not item.name.startswith(".") and item.is_dir() and _inside(item, root):
+            own = not item.is_symlink() or inside(Path(item.path), root)
+            if own and not item.name.startswith(".") and item.is_dir():
                 yield item.name
-
-
-def _inside(item: os.DirEntry[Any], root: Path) -> bool:
-    return not item.is_symlink() or Path(item.path).resolve().is_relative_to(root)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeprof.dashboards.app.cut import Cut, CutData
 from edgeprof.dashboards.app.index import RunIndex
+from edgeprof.dashboards.app.links import check_parts
 from edgeprof.dashboards.app.view import View
 from edgeprof.dashboards.report.figures.base import Absent, Outcome
 from edgeprof.profiler.errors import EdgeprofError, NoSuchRun
@@ -41,11 +42,13 @@ class Context:
 
         Raises:
             NoSuchRun: there is none, or the id leads out of the folder.
+            LeadsOut: parts of it do.
         """
         root = self.folder.resolve()
         try:
             path = (root / run).resolve()
             if path != root and path.is_relative_to(root) and path.is_dir():
+                check_parts(path, root)
                 return path
         except (OSError, ValueError, RuntimeError):  # a NUL byte, a name too long, a loop of links
             pass
@@ -55,7 +58,7 @@ class Context:
         """A run by its id.
 
         Raises:
-            NoSuchRun, NotARun, DamagedManifest, NewerSchema.
+            NoSuchRun, LeadsOut, NotARun, DamagedManifest, NewerSchema.
         """
         return open_run(self.path(run))
 

@@ -9,7 +9,7 @@ from dash import dcc, html
 
 from edgeprof.dashboards.report.figures.base import Absent, DataTable, Outcome, Picture
 from edgeprof.dashboards.report.text import clean
-from edgeprof.profiler.units import count
+from edgeprof.profiler.units import count, counted
 
 if TYPE_CHECKING:
     from edgeprof.dashboards.app.page import Figure
@@ -117,7 +117,7 @@ def select(view: View, name: str, label: str, options: Sequence[tuple[str, str]]
     chosen = view.get(name)
     known = [("", whole), *options]
     if chosen and chosen not in (value for value, _ in known):
-        known.append((chosen, f"{chosen} (not in this run)"))
+        known.append((chosen, f"{chosen} (not here)"))
     return html.Label(
         [
             html.Span(clean(label)),
@@ -166,10 +166,11 @@ def pages(view: View, page: int, size: int, total: int, what: str) -> Component:
     Args:
         page: the one shown, from 1.
         size: rows of a page.
+        what: the noun for one of them.
     """
     last = max(1, -(-total // size))
     begin, end = min((page - 1) * size + 1, total), min(page * size, total)
-    place = f"{count(begin)} to {count(end)} of {count(total)} {what}" if total > size else f"{count(total)} {what}"
+    place = f"{count(begin)} to {count(end)} of {counted(total, what)}" if total > size else counted(total, what)
     links = [
         anchor(text, view.having(page=str(to) if to > 1 else None).href, **{"aria-label": f"{text} page"})
         for text, to in (("First", 1), ("Previous", page - 1), ("Next", page + 1), ("Last", last))
@@ -246,9 +247,15 @@ def _data(item: Figure, found: Picture, view: View) -> list[Component]:
     shown: list[Component] = []
     if found.table is not None:
         shown.append(data_table(found.title, found.table))
+    files: list[Component] = []
     if found.table is not None or item.rows is not None:
         address = view.at(f"/csv/{item.key}", *(name for name, _ in view.parameters)).href
-        shown.append(html.P(html.A("CSV", href=address, download="", **{"aria-label": f"{clean(found.title)} as CSV"})))
+        files.append(html.A("CSV", href=address, download="", **{"aria-label": f"{clean(found.title)} as CSV"}))
+    for kind in ("svg", "png"):
+        about = {"data-image": kind, "data-name": f"edgeprof-{item.key}"}
+        label = f"{clean(found.title)} as {kind.upper()}"
+        files.append(html.Button(kind.upper(), type="button", **about, **{"aria-label": label}))
+    shown.append(html.P(files, className="files"))
     if found.missing:
         shown.append(
             html.Ul(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgeprof.dashboards.report.text import clean
 from edgeprof.profiler.analysis.compare import comparable
+from edgeprof.profiler.analysis.registry import METRICS
 from edgeprof.profiler.dataset import Entry, entry_of, metrics_of
 from edgeprof.profiler.errors import DamagedMetrics
 from edgeprof.profiler.query import run_row
@@ -23,7 +26,7 @@ Group = Literal["run", "factor", "host", "metric"]
 
 READING = "reading"
 """The state of a run that is there and was not read yet."""
-LONGEST_TEXT, MOST_FACTORS, MOST_COLUMNS = 400, 120, 1_000
+LONGEST_TEXT, LONGEST_NAME, MOST_FACTORS, MOST_COLUMNS = 400, 200, 120, 1_000
 """What a manifest has beyond these is not kept in the index."""
 
 IDENTITY = ("id", "name", "started", "state", "problem", "stamp")
@@ -40,6 +43,7 @@ _OF_RUN = (
 )
 
 
+_METRICS = frozenset(metric.name for metric in METRICS)
 _BYTES = ("storage_read_ahead", "storage_memory_limit", "storage_zram")
 """Factors that are numbers of bytes."""
 
@@ -54,18 +58,21 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A run's values by column name; text, finite numbers and None."""
+    """A run's values by column name; text, finite numbers and None.
+
+    The column of a metric of docs/metrics.md holds numbers alone: a factor of the same name is ``factor_<name>``.
+    """
 
     values: Mapping[str, str | float | None]
     columns: Mapping[str, Column]
 
 
-def stamp(path: Path) -> str:
+def stamp(path: str | Path) -> str:
     """Changes when what the row is made from changes: manifest, tables and metrics."""
     found = []
     for name in ("manifest.json", "manifest.partial.json", "tables", "metrics.parquet"):
         try:
-            about = (path / name).stat()
+            about = os.stat(f"{path}/{name}")  # noqa: PTH116  (a Path takes twice as long, of thousands of runs)
         except OSError:
             continue
         found.append(f"{name[0]}{about.st_mtime_ns}.{about.st_size}")
@@ -92,7 +99,20 @@ def read_row(run: str, path: Path) -> Row:
             _add_metrics(metrics_of(entry.run.inside), values, columns)
         except DamagedMetrics as error:
             values["problem"] = str(error)
-    return Row({name: _plain(value) for name, value in values.items()}, columns)
+    named = [name for name in values if _is_name(name)]
+    if len(named) < len(values) and not values["problem"]:
+        left_out = len(values) - len(named)
+        values["problem"] = f"names of its factors, host facts or metrics cannot be shown: {left_out} left out"
+    return Row(
+        {name: (_number if name in _METRICS else _plain)(values[name]) for name in named},
+        {name: columns[name] for name in named},
+    )
+
+
+@lru_cache(10_000)
+def _is_name(name: object) -> bool:
+    """Whether a column may be called so; what a manifest holds has any name."""
+    return isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and clean(name) == name
 
 
 def _add_manifest(entry: Entry, values: dict[str, Any], columns: dict[str, Column]) -> None:
@@ -100,10 +120,11 @@ def _add_manifest(entry: Entry, values: dict[str, Any], columns: dict[str, Colum
     for name, value in list(run_row(entry).items())[:MOST_FACTORS]:
         if name in _OF_RUN:
             columns.setdefault(name, Column("run", {"wall_time": "s", "overhead_cpu_share": "share"}.get(name, "")))
-        elif name not in ("run_id", "path"):
-            columns.setdefault(name, Column("factor", "bytes" if name in _BYTES else ""))
-        if name in columns:
             values.setdefault(name, value)
+        elif name not in ("run_id", "path"):
+            factor = f"factor_{name}" if name in _METRICS else name
+            columns.setdefault(factor, Column("factor", "bytes" if name in _BYTES else ""))
+            values.setdefault(factor, value)
     host = comparable(entry.run.manifest.get("host") or {})
     for name, value in list(host.items())[:MOST_FACTORS]:
         if not isinstance(value, dict | list):
@@ -133,6 +154,12 @@ def _plain(value: Any) -> str | float | None:
     return text[:LONGEST_TEXT]
 
 
+def _number(value: Any) -> float | None:
+    """A value as the index keeps it where only numbers belong."""
+    kept = _plain(value)
+    return kept if isinstance(kept, float) else None
+
+
 def table_of(rows: Sequence[Row]) -> pa.Table:
     """Rows as one Arrow table: a column is float64 where all its values are numbers, else text."""
     import pyarrow as pa
@@ -144,7 +171,7 @@ def table_of(rows: Sequence[Row]) -> pa.Table:
 def _array(values: Sequence[Any], text: bool) -> pa.Array:
     if not text and all(value is None or isinstance(value, float) for value in values):
         return numbers(values)
-    return texts([None if value is None else _text(value) for value in values])
+    return texts([None if value is None else text_of(value) for value in values])
 
 
 # ``pyarrow.array`` of a list loads pandas, which would take half of the time until the first page.
@@ -178,7 +205,8 @@ def _validity(values: Sequence[object]) -> pa.Buffer:
     return pa.py_buffer(np.packbits(known, bitorder="little"))
 
 
-def _text(value: str | float) -> str:
+def text_of(value: str | float) -> str:
+    """A value of the index as text: what two values of a column are told apart by."""
     return value if isinstance(value, str) else f"{value:.12g}"
 
 

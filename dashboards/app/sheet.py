@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from edgeprof.dashboards.report.figures.base import DataTable
 from edgeprof.dashboards.report.text import clean
+from edgeprof.dashboards.spreadsheet import harmless
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""How a cell begins that a spreadsheet would compute; a run can give itself such a name."""
 
 
 def of_table(table: DataTable) -> bytes:
@@ -41,11 +39,4 @@ def _head(field: pa.Field) -> str:
 
 
 def _cell(value: Any) -> Any:
-    if value is None or isinstance(value, int | float):
-        return value
-    text = clean(value)
-    return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
-
-
-def _is_number(text: str) -> bool:
-    return text[1:2].isdigit() and text[0] in "+-"
+    return value if value is None or isinstance(value, int | float) else harmless(clean(value))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _log = logging.getLogger(__name__)
-_VERSION = b"1"
+_VERSION = b"2"
 
 
 def place(folder: Path) -> Path:

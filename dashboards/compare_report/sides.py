@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -29,11 +31,22 @@ MOST_RUNS = 16
 
 @dataclass(frozen=True)
 class Drawn:
-    """A run that is drawn; ``offset`` is the seconds from its start to what is time 0."""
+    """A run that is drawn.
+
+    Attributes:
+        data: its tables, cut to the window that is looked at.
+        offset: seconds from its start to what is time 0.
+        whole: its tables without a cut, which say what was captured.
+    """
 
     id: str
     data: RunData
     offset: float
+    whole: RunData
+
+    def outside(self, table: str) -> bool:
+        """Whether a table of which nothing is shown was captured, and all of it lies outside of the window."""
+        return self.data is not self.whole and self.whole.has(table)
 
 
 @dataclass(frozen=True)
@@ -86,11 +99,12 @@ class Sides:
         return {side.name: [self._opened(process) for process in _chosen(side.group)] for side in self.sides}
 
     def _opened(self, process: Process) -> Drawn:
-        data = self.tables(process.path, None)
-        offset = _first_step(data) if self.align == "step" else 0.0
-        if self.window is not None:
-            data = self.tables(process.path, (self.window[0] + offset, self.window[1] + offset))
-        return Drawn(process.id, data, offset)
+        whole = self.tables(process.path, None)
+        offset = _first_step(whole) if self.align == "step" else 0.0
+        if self.window is None:
+            return Drawn(process.id, whole, offset, whole)
+        data = self.tables(process.path, (self.window[0] + offset, self.window[1] + offset))
+        return Drawn(process.id, data, offset, whole)
 
     @cached_property
     def span(self) -> Window:
@@ -107,7 +121,7 @@ class Sides:
 
 
 def compared(groups: Sequence[Group], align: Align = "start") -> Sides:
-    """Compare each further group with the first in all metrics.
+    """Compare each further group with the first in all metrics; groups that share a name get one of their own.
 
     Raises:
         EdgeprofError: fewer than two groups, more than there are colours for, or groups that cannot be compared.
@@ -116,8 +130,26 @@ def compared(groups: Sequence[Group], align: Align = "start") -> Sides:
         raise EdgeprofError("a comparison takes at least two runs or groups of runs; choose another one")
     if len(groups) > MOST_SIDES:
         raise EdgeprofError(f"{len(groups)} runs or groups are too many to tell apart; choose {MOST_SIDES} at most")
+    groups = _told_apart(groups)
     sides = [Side(group, colour) for group, colour in zip(groups, theme.CYCLE, strict=False)]
     return Sides(sides, compare_groups(groups, everything=True), align)
+
+
+def _told_apart(groups: Sequence[Group]) -> Sequence[Group]:
+    """Groups by names that differ: those that share one are called by their first run, then by its folder, too."""
+    runs = [group.processes[0] for group in groups]
+    homes = [run.path.resolve().parent for run in runs]
+    common = Path(os.path.commonpath(homes))
+    folders = [home.relative_to(common) if home != common else Path(home.name) for home in homes]
+    names = [group.name for group in groups]
+    for longer in (
+        [run.id for run in runs],
+        [f"{run.id} ({folder})" for run, folder in zip(runs, folders, strict=True)],
+        [f"{run.id} ({number})" for number, run in enumerate(runs, 1)],
+    ):
+        shared = {name for name, times in Counter(names).items() if times > 1}
+        names = [more if name in shared else name for name, more in zip(names, longer, strict=True)]
+    return [replace(group, name=name) for group, name in zip(groups, names, strict=True)]
 
 
 def single(entry: Entry, name: str | None = None) -> Group:

@@ -32,7 +32,7 @@ _BUSY = ("user", "nice", "system", "irq", "softirq", "steal")
 
 @dataclass(frozen=True)
 class Counter:
-    """A counter track: values by name at moments in CLOCK_MONOTONIC ns; NaN where unknown."""
+    """A counter track: values by name that hold from moments in CLOCK_MONOTONIC ns on; NaN where unknown."""
 
     name: str
     time_ns: Ints
@@ -86,13 +86,25 @@ def _counter(name: str, time: Ints, found: dict[str, Floats | None]) -> Iterator
 
 def _rates(name: str, time: Ints, found: dict[str, Floats | None]) -> Iterator[Counter]:
     """Cumulative seconds as shares of each interval."""
-    step = np.diff(time) / 1e9
-    with np.errstate(divide="ignore", invalid="ignore"):
-        values = {
-            key: np.where(step > 0, np.diff(value) / step, np.nan) for key, value in found.items() if value is not None
-        }
-    if values and len(step):
-        yield Counter(name, time[1:], {key: np.where(value >= 0, value, np.nan) for key, value in values.items()})
+    values = {key: _rate(time, value) for key, value in found.items() if value is not None}
+    if values and len(time) > 1:
+        yield Counter(name, time, values)
+
+
+def _rate(time: Ints, value: Floats) -> Floats:
+    """What a cumulative value grows by per second, from each moment on; the last moment has the last interval's rate.
+
+    An interval reaches from one known value to the next: some files are read less often than others.
+    """
+    rate = np.full(len(value), np.nan)
+    known = np.flatnonzero(np.isfinite(value))
+    if len(known) > 1:
+        step, grown = np.diff(time[known]) / 1e9, np.diff(value[known])
+        sound = (step > 0) & (grown >= 0)
+        shares = np.divide(grown, step, out=np.full(len(step), np.nan), where=sound)
+        rate[known[0] : known[-1]] = np.repeat(shares, np.diff(known))
+        rate[known[-1]] = shares[-1]
+    return rate
 
 
 def _processors(run: Run) -> Iterator[Counter]:

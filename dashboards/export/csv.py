@@ -1,4 +1,7 @@
-"""Exports each table of a run as one CSV file, with the columns' units beside them in columns.csv."""
+"""Exports each table of a run as one CSV file, with the columns' units beside them in columns.csv.
+
+Text that a spreadsheet would compute begins with an apostrophe.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import pyarrow.parquet as pq
 
 from edgeprof.dashboards.export.part import WHOLE, Part, Spans
 from edgeprof.dashboards.export.tables import make_folder, table_files
+from edgeprof.dashboards.spreadsheet import harmless, harmless_texts
 from edgeprof.profiler.files import replacing
 from edgeprof.profiler.run import Run
 
@@ -40,14 +44,21 @@ def _convert(source: Path, target: Path, spans: Spans) -> None:
     """One Parquet file to CSV, a batch at a time, so that a large table need not fit into memory."""
     with pq.ParquetFile(source) as file, replacing(target) as temporary:
         plain = pa.schema([pa.field(item.name, _plain(item.type)) for item in file.schema_arrow])
-        with arrow_csv.CSVWriter(temporary, plain) as writer:
+        with arrow_csv.CSVWriter(temporary, _harmless(plain.empty_table()).schema) as writer:
             for batch in file.iter_batches():
-                writer.write_table(spans.rows(pa.Table.from_batches([batch])).cast(plain))
+                writer.write_table(_harmless(spans.rows(pa.Table.from_batches([batch])).cast(plain)))
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    """CSV knows no dictionaries."""
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
+    """What a column is in CSV: numbers and times as they are, all else as text."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return kind if pa.types.is_primitive(kind) else pa.string()
+
+
+def _harmless(table: pa.Table) -> pa.Table:
+    """A table whose text and whose columns' names are no formulas."""
+    columns = [harmless_texts(item) if pa.types.is_string(item.type) else item for item in table.columns]
+    return pa.table(columns, [harmless(name) for name in table.column_names])
 
 
 def _columns(files: dict[str, Path]) -> pa.Table:
@@ -56,4 +67,5 @@ def _columns(files: dict[str, Path]) -> pa.Table:
         for item in pq.read_schema(file):
             unit = (item.metadata or {}).get(b"unit", b"").decode("utf-8", "replace")
             rows.append({"table": name, "column": item.name, "type": str(_plain(item.type)), "unit": unit})
-    return pa.Table.from_pylist(rows, pa.schema([(key, pa.string()) for key in ("table", "column", "type", "unit")]))
+    heads = pa.schema([(key, pa.string()) for key in ("table", "column", "type", "unit")])
+    return _harmless(pa.Table.from_pylist(rows, heads))

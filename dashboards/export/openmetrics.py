@@ -75,6 +75,7 @@ _UNITS = {
     "share": "ratio",
     "ratio": "ratio",
     "J": "joules",
+    "W": "watts",
     "J/sample": "joules",
     "samples/s": "samples_per_second",
     "count": "",

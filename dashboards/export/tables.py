@@ -11,7 +11,7 @@ from edgeprof.profiler.run import Run
 
 def table_files(run: Run) -> dict[str, Path]:
     """Table name -> its Parquet file, with ``metrics`` where metrics were made.  Raises NotIngested."""
-    files = {name: run.path / "tables" / f"{name}.parquet" for name in run.tables}
+    files = {name: run.table_file(name) for name in run.tables}
     if not files:
         raise NotIngested(run.path)
     metrics = run.path / "metrics.parquet"

@@ -152,6 +152,11 @@ def _shown(key: str, item: Any) -> str:
     return ", ".join(clean(part) for part in item) if isinstance(item, list) else clean(item)
 
 
+def marks(data: RunData) -> list[str]:
+    """Sentences on what makes the run's figures doubtful."""
+    return sentences(data.manifest.get("marks"))
+
+
 def notes(data: RunData) -> list[str]:
     """Sentences for the user from capture and ingest, and tables that could not be read."""
     ingest = data.manifest.get("ingest")

@@ -71,6 +71,7 @@ def render(run: Run) -> str:
         collectors=account.collector_lines(data),
         overhead=account.overhead_rows(data),
         facts=account.facts(data),
+        marks=account.marks(data),
         notes=account.notes(data),
         style=markup((_HERE / "report.css").read_text("utf-8")),
         scripts=[markup(script) for script in running],

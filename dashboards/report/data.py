@@ -83,6 +83,11 @@ class RunData:
         return max((float(np.nanmax(end)) for end in ends if np.isfinite(end).any()), default=0.0)
 
     @property
+    def of_all_time(self) -> RunData:
+        """The same data without a window of time: itself."""
+        return self
+
+    @property
     def window(self) -> tuple[float, float]:
         """Begin and end of the time that figures show, seconds since start: the whole run."""
         return 0.0, self.wall_time
@@ -150,7 +155,7 @@ class RunData:
             self._schemas[table], self._rows[table] = None, 0
             if self.run.has(table):
                 try:
-                    file = pq.ParquetFile(self.run.path / "tables" / f"{table}.parquet")
+                    file = pq.ParquetFile(self.run.table_file(table))
                     self._schemas[table], self._rows[table] = file.schema_arrow, file.metadata.num_rows
                 except (OSError, pa.ArrowException) as error:
                     self._damaged(table, error)

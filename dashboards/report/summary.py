@@ -25,6 +25,8 @@ KEY_METRICS: Sequence[tuple[str, str]] = (
     ("psi_memory_some", "Waiting for memory (PSI)"),
     ("cpu_time", "CPU time"),
     ("energy", "Energy"),
+    ("energy_net", "Energy, less idle"),
+    ("idle_power", "Idle power"),
     ("energy_per_sample", "Energy a sample"),
 )
 _STAND_INS = {"cgroup_memory_peak": ("pss_peak", "rss_peak")}

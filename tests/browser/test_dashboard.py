@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("dash", reason="the dashboard's packages are not installed; run `make install`")
 from edgeprof.dashboards.app.pages import PAGES
 from edgeprof.dashboards.app.view import link
-from tests.helpers import wait_until
+from tests.browser.pages import location, opened, until, violations, watched
 from tests.synthetic_run import Shape, write_run
 from tests.unit.test_report_build import hostile_run
 
@@ -31,7 +31,6 @@ FIRST, SECOND, HOSTILE = (
     f"20261121T12000{i}Z-{name}-00000{i}" for i, name in ((1, "first"), (2, "second"), (3, "hostile"))
 )
 TOKEN = "a-token-of-a-test"
-PATIENCE = 60_000
 DRAWN = "#figure-timeline .js-plotly-plot .xy"
 
 
@@ -56,59 +55,10 @@ def chromium() -> Iterator[Any]:
         yield running
 
 
-@dataclass
-class Seen:
-    """What the browser complained about, and where it asked."""
-
-    messages: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-
-
 @pytest.fixture
-def seen() -> Seen:
-    return Seen()
-
-
-@pytest.fixture
-def page(chromium: Any, address: str, seen: Seen) -> Iterator[Any]:
-    """A page whose complaints and foreign requests fail the test."""
-    context = chromium.new_context(base_url=address, viewport={"width": 1280, "height": 900}, color_scheme="light")
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE)
-    page.on("console", lambda message: seen.messages.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: seen.messages.append(str(error)))
-    page.on("request", lambda request: seen.requests.append(request.url))
-    page.on("dialog", lambda dialog: (seen.messages.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    yield page
-    context.close()
-    assert [message for message in seen.messages if not message.startswith(("log:", "info:"))] == []
-    assert [url for url in seen.requests if not url.startswith((address, "data:", "blob:"))] == []
-
-
-def opened(page: Any, path: str) -> Any:
-    """Open a view and wait until its figures have come."""
-    page.goto(path)
-    page.wait_for_selector("#title")
-    until(page, "!document.querySelector('.drawing') && !document.querySelector('[data-dash-is-loading=true]')")
-    return page
-
-
-def until(page: Any, expression: str) -> None:
-    """Wait until a page says so; playwright's own waiting evaluates text in the page, which its policy forbids."""
-    wait_until(lambda: page.evaluate(expression), expression, PATIENCE / 1000)
-
-
-def location(page: Any) -> str:
-    return str(page.evaluate("decodeURIComponent(location.pathname + location.search)"))
-
-
-def violations(page: Any) -> list[str]:
-    """What axe-core finds wrong for people who use other means than eyes and mouse."""
-    axe = pytest.importorskip(
-        "axe_playwright_python.sync_playwright", reason="axe is not installed; run `make install`"
-    )
-    found = axe.Axe().run(page).response["violations"]
-    return [f"{item['id']}: {node['html'][:200]}" for item in found for node in item["nodes"]]
+def page(chromium: Any, address: str) -> Iterator[Any]:
+    with watched(chromium, address, color_scheme="light") as found:
+        yield found
 
 
 @pytest.mark.parametrize("path", [page.path for page in PAGES])
@@ -175,7 +125,7 @@ def test_a_link_leads_to_a_page_and_back(page: Any) -> None:
     assert location(page) == "/?sort=started"
 
 
-def test_zooming_moves_the_window_of_the_page_and_stands_in_its_address(page: Any, seen: Seen) -> None:
+def test_zooming_moves_the_window_of_the_page_and_stands_in_its_address(page: Any) -> None:
     opened(page, link("/run", run=FIRST))
     page.wait_for_selector(DRAWN)
     mark = "document.querySelector('#figure-timeline .js-plotly-plot').dataset.mark"
@@ -226,17 +176,39 @@ def test_the_keyboard_reaches_the_content_first(page: Any) -> None:
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
 
 
-def test_a_figure_is_downloaded_and_not_shared(page: Any) -> None:
+def test_nobody_is_offered_to_upload_a_figure(page: Any) -> None:
     opened(page, link("/run", run=FIRST))
     page.wait_for_selector(DRAWN)
     page.hover("#figure-timeline .js-plotly-plot")
     titles = page.eval_on_selector_all(
         "#figure-timeline .modebar-btn", "all => all.map(b => b.getAttribute('data-title'))"
     )
+    assert "Zoom in" in titles
     assert "Share chart..." not in titles
-    with page.expect_download() as download:
-        page.click("#figure-timeline .modebar-btn >> nth=0")
-    assert download.value.suggested_filename == "edgeprof-timeline.svg"
+
+
+@pytest.mark.parametrize(("dark", "paper"), [(False, (255, 255, 255)), (True, (22, 27, 34))])
+def test_a_figure_is_saved_as_an_image_by_keyboard(page: Any, tmp_path: Path, dark: bool, paper: tuple[int]) -> None:
+    page.emulate_media(color_scheme="dark" if dark else "light")
+    opened(page, link("/run", run=FIRST))
+    page.wait_for_selector(DRAWN)
+    saved = {}
+    for kind in ("svg", "png"):
+        page.focus(f"#figure-timeline [aria-label='Timeline as {kind.upper()}']")
+        with page.expect_download() as download:
+            page.keyboard.press("Enter")
+        assert download.value.suggested_filename == f"edgeprof-timeline.{kind}"
+        saved[kind] = tmp_path / kind
+        download.value.save_as(saved[kind])
+    width, height = page.eval_on_selector(
+        "#figure-timeline .js-plotly-plot", "plot => [plot.clientWidth, plot.clientHeight]"
+    )
+    drawing = saved["svg"].read_text()
+    assert f'width="{width}" height="{height}"' in drawing
+    assert f"rgb({', '.join(map(str, paper))})" in drawing
+    header = saved["png"].read_bytes()[:24]
+    assert header.startswith(b"\x89PNG")
+    assert struct.unpack(">II", header[16:]) == (3 * width, 3 * height)
 
 
 def test_a_narrow_screen_scrolls_tables_and_not_the_page(page: Any) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from edgeprof.dashboards.app.cut import Columns, Cut, CutData
 from edgeprof.dashboards.app.view import View
+from edgeprof.dashboards.report.figures.phasing import main_phases
 from edgeprof.profiler.run import open_run
 from tests.synthetic_run import MAIN_PID, TABLES, Shape, write_run
 
@@ -149,3 +150,17 @@ def test_an_interrupted_run_has_its_start_from_its_tables(tmp_path: Path) -> Non
     found = data(run, window=(1.0, 2.0))
     assert found.wall_time == pytest.approx(SHAPE.seconds, abs=0.2)
     assert found.has("block_io")
+
+
+def test_the_main_thread_is_the_whole_run_s_and_not_the_window_s(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run", SHAPE) / "tables" / "phases.parquet"
+    of_main = (data(tmp_path / "run").number("phases", "end_ns") < 20).tolist()  # the later ones become a worker's
+    table = pq.read_table(path)
+    for name, values in (("main", of_main), ("tid", [MAIN_PID + (not mine) for mine in of_main])):
+        place = table.column_names.index(name)
+        table = table.set_column(place, table.schema.field(name), pa.array(values, table.schema.field(name).type))
+    pq.write_table(table, path)
+    assert main_phases(data(tmp_path / "run", window=(5.0, 6.0))) is not None
+    later = data(tmp_path / "run", window=(25.0, 26.0))
+    assert later.has("phases")
+    assert main_phases(later) is None

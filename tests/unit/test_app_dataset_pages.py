@@ -6,10 +6,12 @@ import json
 import math
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 pytest.importorskip("dash", reason="needs Dash: make install, or pip install 'edgeprof[dashboard]'")
@@ -23,7 +25,7 @@ from edgeprof.dashboards.app.page import Context, Page
 from edgeprof.dashboards.app.pages import boards, compare, kmlib, matrix
 from edgeprof.dashboards.app.view import View, link
 from edgeprof.dashboards.report.figures.base import Absent, Picture
-from edgeprof.kmodule.evaluation import ratios
+from edgeprof.kmodule.evaluation import ratios, results
 from edgeprof.kmodule.training import card
 from edgeprof.profiler.errors import EdgeprofError
 from edgeprof.profiler.matrix.folder import STATE
@@ -31,6 +33,13 @@ from tests import tiny_run
 from tests.unit.test_compare import write_matrix
 
 HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+def cut_short(table: Path, until: float) -> None:
+    """Take the rows that begin later than so many seconds after the start out of a table."""
+    content = pq.read_table(table)
+    begin = content.column("queued_ns" if "queued_ns" in content.column_names else "start_ns").to_numpy()
+    pq.write_table(content.filter(begin < tiny_run.START_NS + until * 1e9), table)
 
 
 def context_of(folder: Path, **options: Any) -> Context:
@@ -134,6 +143,44 @@ class TestCompare:
         )
         assert part.compared is whole.compared, "metrics are those of whole runs"
 
+    def test_a_window_without_steps_phases_or_requests_does_not_say_that_none_were_captured(
+        self, context: Context
+    ) -> None:
+        runs = self.ids(context, 2)
+        found = drawn(compare.PAGE, context, link("/compare", run=runs, t="0,0.9"))
+        reasons = {found[f"compare-{key}"].reason for key in ("steps", "phases", "latency")}
+        assert reasons == {f"no {what} of these runs lies in the time shown" for what in ("step", "phase", "request")}
+        later = drawn(compare.PAGE, context, link("/compare", run=runs, t="-1,0", align="step"))
+        assert not later["compare-timeline"].limits, "time 0 is the first step, also where no step is shown"
+
+    def test_runs_with_nothing_in_the_window_are_told_from_those_without_any(self, tmp_path: Path) -> None:
+        none = ("steps", "phases", "block_io")
+        for name, run, without in (("long", {}, ()), ("short", {"wall_time": 5.0}, ()), ("bare", {}, none)):
+            tiny_run.write(tmp_path / f"20261121T120000Z-{name}-{name}", without=without, run={"name": name, **run})
+        for name in ("steps", "phases", "block_io"):
+            cut_short(tmp_path / "20261121T120000Z-short-short" / "tables" / f"{name}.parquet", 4.0)
+        context = context_of(tmp_path)
+        runs = sorted(path.name for path in tmp_path.iterdir())
+        found = drawn(compare.PAGE, context, link("/compare", run=runs, t="5,10"))
+        assert set(found["compare-steps"].limits) >= {
+            "No step was recorded of 20261121T120000Z-bare-bare.",
+            "No step of 20261121T120000Z-short-short lies in the time shown.",
+        }
+        assert found["compare-phases"].limits == ["No phase was recorded of 20261121T120000Z-bare-bare."]
+        assert set(found["compare-latency"].limits) >= {
+            "No request of 1 of the 3 runs lies in the time shown.",
+            "Requests of 1 of the 3 runs were not captured.",
+        }
+
+    def test_a_run_without_a_phase_in_the_window_counts_in_the_mean(self, tmp_path: Path) -> None:
+        for number in range(4):
+            host = {"kernel": "6.1" if number < 2 else "6.12"}
+            run = tiny_run.write(tmp_path / f"2026112{number}T120000Z-x-{number}0000", host=host)
+            if number == 1:
+                cut_short(run / "tables" / "phases.parquet", 5.0)
+        found = drawn(compare.PAGE, context_of(tmp_path), "/compare?by=host_kernel&t=6.5,8.5")["compare-phases"]
+        assert found.table.rows == [["forward", "1 s", "2 s"], ["outside phases", "1 s", "0 s"]]
+
     def test_a_run_that_cannot_be_read_is_left_out_with_its_reason(self, context: Context) -> None:
         runs = [*self.ids(context, 2), "20261127T120000Z-torn-70000"]
         address = link("/compare", run=runs)
@@ -164,6 +211,69 @@ class TestCompare:
         words = text_of(compare.PAGE, context, "/compare?folder=main&folder=branch")
         assert "branch against main" in words
         assert "Differences in single cells" in words
+
+    @pytest.fixture
+    def two_folders(self, tmp_path: Path) -> Path:
+        """Two folders of two runs each, below the folder that is served."""
+        served = tmp_path / "served"
+        for number in range(4):
+            place = served / ("before", "after")[number % 2]
+            tiny_run.write(place / f"2026112{number}T120000Z-x-{number}0000", run={"wall_time": 10.0 + number})
+        return served
+
+    def test_a_folder_is_read_again_when_its_runs_change(self, two_folders: Path) -> None:
+        context, view = context_of(two_folders), View.parse("/compare?folder=before&folder=after")
+
+        def walls() -> list[float | None]:
+            found = compare.sides(context, view)
+            return [process.metrics["wall_time"] for process in found.sides[1].group.processes]
+
+        assert walls() == [11.0, 13.0]
+        assert compare.sides(context, view) is compare.sides(context, view)
+        tiny_run.write(two_folders / "after" / "20261125T120000Z-x-50000", run={"wall_time": 20.0})
+        assert walls() == [11.0, 13.0, 20.0]
+        again = two_folders / "after" / "20261123T120000Z-x-30000"
+        shutil.rmtree(again)
+        tiny_run.write(again, run={"wall_time": 14.0})
+        assert walls() == [11.0, 14.0, 20.0]
+
+    def test_linked_runs_of_elsewhere_are_left_out_unread(self, two_folders: Path, tmp_path: Path) -> None:
+        outside = tiny_run.write(tmp_path / "20261126T120000Z-secret-60000", run={"name": "secret"})
+        (two_folders / "after" / outside.name).symlink_to(outside)
+        address = "/compare?folder=before&folder=after"
+        context = context_of(two_folders)
+        words = text_of(compare.PAGE, context, address)
+        assert "left out: it is a link that leads out of the folder" in words
+        found = compare.sides(context, View.parse(address))
+        assert {run.id for runs in found.drawn.values() for run in runs} == {
+            f"2026112{number}T120000Z-x-{number}0000" for number in range(4)
+        }
+        for run in ("20261121T120000Z-x-10000", "20261123T120000Z-x-30000"):
+            shutil.rmtree(two_folders / "after" / run)
+        assert "there are no runs in after" in text_of(compare.PAGE, context, address)
+
+    def test_linked_runs_of_a_matrix_are_left_out_too(self, tmp_path: Path) -> None:
+        served = tmp_path / "served"
+        for number, name in enumerate(("main", "branch")):
+            write_matrix(served / name, 1.0, number)
+        run = next((served / "branch" / "runs").iterdir())
+        run.rename(tmp_path / run.name)
+        run.symlink_to(tmp_path / run.name)
+        context, address = context_of(served), "/compare?folder=main&folder=branch"
+        assert "leads out of the folder" in text_of(compare.PAGE, context, address)
+        assert not [item for item in drawn(compare.PAGE, context, address).values() if getattr(item, "failed", False)]
+
+    def test_a_folder_without_runs_says_so(self, tmp_path: Path) -> None:
+        assert "no runs are chosen" in text_of(compare.PAGE, context_of(tmp_path), "/compare")
+
+    def test_groups_by_a_number_stand_in_its_order(self, tmp_path: Path) -> None:
+        for number, batch in enumerate((128, 2, 16, "none")):
+            tiny_run.write(tmp_path / f"2026112{number}T120000Z-x-{number}0000", factors={"batch": batch})
+        context = context_of(tmp_path)
+        found = compare.sides(context, View.parse("/compare?by=batch"))
+        assert [side.name for side in found.sides] == ["2", "16", "128", "none"]
+        found = compare.sides(context, View.parse("/compare?by=batch&base=16"))
+        assert [side.name for side in found.sides] == ["16", "2", "128", "none"]
 
 
 class TestMatrix:
@@ -205,6 +315,26 @@ class TestMatrix:
             with pytest.raises(EdgeprofError):
                 matrix.found(context, View.parse(link("/matrix", matrix=name)))
 
+    def test_it_is_answered_anew_when_a_run_is_ingested_again(self, tmp_path: Path) -> None:
+        folder = write_matrix(tmp_path / "formats", 1.0, 1)
+        context, view = context_of(tmp_path), View.parse("/matrix?metric=wall_time")
+        first = matrix.found(context, view)
+        assert matrix.found(context, view) is first
+        run = sorted((folder / "runs").iterdir())[0]
+        shutil.rmtree(run)
+        tiny_run.write(run, run={"wall_time": 99.0})
+        walls = [cell.metrics["wall_time"] for cell in matrix.found(context, view).answer.study.cells]
+        assert 99.0 in walls
+
+    def test_a_matrix_that_is_not_there_is_said(self, tmp_path: Path) -> None:
+        assert "gone" in text_of(matrix.PAGE, context_of(tmp_path), link("/matrix", matrix="gone"))
+
+    def test_of_several_the_first_can_be_named_too(self, tmp_path: Path) -> None:
+        for name in ("a", "b"):
+            write_matrix(tmp_path / name, 1.0, 1)
+        words = text_of(matrix.PAGE, context_of(tmp_path), link("/matrix", matrix="a"))
+        assert "not here" not in words
+
     def test_without_a_matrix_it_says_how_to_get_one(self, tmp_path: Path) -> None:
         assert "edgeprof matrix run" in text_of(matrix.PAGE, context_of(tmp_path), "/matrix")
 
@@ -232,6 +362,17 @@ class TestBoards:
         words = text_of(boards.PAGE, context, link("/boards", board="Nano a"))
         assert "Compare its 2 kernels" in words
         assert "captured whole" in words
+        assert "Last run (UTC)" in words
+
+    def test_odd_facts_of_one_run_leave_the_page(self, tmp_path: Path) -> None:
+        disk = {"name": "vda", "bytes": 10**400}
+        tiny_run.write(tmp_path / "20261121T120000Z-run-10000", host={"hostname": "a", "memory_bytes": 8 * 10**9})
+        facts = {"hostname": "b", "memory_bytes": HOSTILE, "devices": {"254:0": disk}}
+        tiny_run.write(tmp_path / "20261121T130000Z-run-20000", host=facts)
+        words = text_of(boards.PAGE, context_of(tmp_path), "/boards")
+        assert HOSTILE in words
+        assert "8000000000" in words
+        assert "Disk vda" in words
 
     def test_runs_that_cannot_be_read_are_counted(self, tmp_path: Path) -> None:
         tiny_run.write(tmp_path / "20261121T120000Z-run-10000", host={"hostname": "a"})
@@ -303,6 +444,7 @@ class TestKMLib:
     def test_the_formats_are_those_that_kmlib_writes(self) -> None:
         assert (files.CARD_FORMAT, files.CARD_VERSION) == (card.FORMAT, card.VERSION)
         assert scores.LEAST_FOR_TAIL == ratios.LEAST_FOR_TAIL
+        assert (scores.MIXED, scores.OTHERS) == (results.MIXED, results.OTHERS)
 
     def test_cards_evaluations_and_records_are_found(self, folder: Path) -> None:
         lines = [{"time": 1.0, "sentence": "tries", "event": "tries"}, {"sentence": "keeps", "event": "keeps"}]
@@ -317,7 +459,53 @@ class TestKMLib:
         ]
         words = text_of(kmlib.PAGE, context_of(folder, loopback=False), "/kmlib")
         assert "keeps" in words and HOSTILE in words
+        assert "When (UTC)" in words and "1970-01-01 00:00:01" in words
         assert "kernel" not in words.lower(), "the machine's state is for its own users only"
+
+    def test_times_are_in_utc_whatever_the_servers_zone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        try:
+            assert kmlib._clock(0.0) == "1970-01-01 00:00:00"
+        finally:
+            monkeypatch.undo()
+            time.tzset()
+
+    def test_the_last_lines_of_a_long_record_are_kept(self, tmp_path: Path) -> None:
+        lines = [{"time": n, "sentence": f"line {n} {'x' * 2000}", "event": "tries"} for n in range(300)]
+        (tmp_path / "tune.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        (record,) = files.discover(tmp_path).of("record")
+        assert len(record.content["lines"]) == files.LINES_KEPT
+        assert max(len(line["sentence"]) for line in record.content["lines"]) == files.LONGEST
+        words = text_of(kmlib.PAGE, context_of(tmp_path, loopback=False), "/kmlib")
+        assert "line 299" in words and "line 99 " not in words
+        assert "The last 200 of 300 lines." in words
+
+    def test_a_file_is_read_once_until_it_changes(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        read: list[str] = []
+        whole = files._read
+        monkeypatch.setattr(files, "_read", lambda path: read.append(path.name) or whole(path))
+        first = files.discover(folder)
+        assert files.discover(folder) == first
+        assert sorted(read) == ["m.kml.json", files.RESULTS]
+        (folder / "m.kml.json").write_text("[]")
+        assert [item.problem[:10] for item in files.discover(folder).of("card")] == ["it is no m"]
+        assert len(read) == 3
+
+    def test_content_is_read_of_what_is_shown_alone(self, folder: Path) -> None:
+        found = files.discover(folder)
+        assert not any(item.content for item in found.items)
+        (item,) = found.of("card")
+        assert files.opened(folder, item).content["model"]["name"] == "m"
+        (folder / "m.kml.json").write_text("[]")
+        assert "no model card" in files.opened(folder, item).problem
+
+    def test_more_than_is_read_is_said(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(files, "MOST_READ", 100)
+        found = files.discover(folder)
+        assert (len(found.items), found.cut) == (1, True)
+        words = text_of(kmlib.PAGE, context_of(folder, loopback=False), "/kmlib")
+        assert "holds more than was looked through" in words
 
     @pytest.mark.parametrize(
         ("content", "said"),
@@ -355,6 +543,14 @@ class TestKMLib:
         assert error.table.rows[1][2] == "1.500 (1.400 to 1.600)"
         assert "lower is better" in error.figure.layout.xaxis.title.text
 
+    def test_a_hostile_score_is_text_in_the_axis(self, tmp_path: Path) -> None:
+        hostile = '<a href="https://evil.example">best</a>'
+        content = latency_card()
+        content["metrics"] = {"time": {"scores": {"model": {hostile: score(0.9)}}}}
+        (tmp_path / "m.kml.json").write_text(json.dumps(content))
+        found = drawn(kmlib.PAGE, context_of(tmp_path), link("/kmlib", score=hostile))["kmlib-scores"]
+        assert "<" not in found.figure.layout.xaxis.title.text
+
     def test_benefits_are_ratios_and_an_interval_around_1_is_hollow(self, folder: Path) -> None:
         found = drawn(kmlib.PAGE, context_of(folder), "/kmlib")["kmlib-benefit"]
         by_name = {trace.name: trace for trace in found.figure.data}
@@ -366,11 +562,34 @@ class TestKMLib:
         found = drawn(kmlib.PAGE, context_of(folder), "/kmlib?measure=read+p99")["kmlib-benefit"]
         assert [row[1] for row in found.table.rows] == ["mixed"]
 
+    def test_the_99th_percentile_over_all_workloads_takes_enough_requests_in_each(self, folder: Path) -> None:
+        told = evaluation()
+        told["plan"]["workloads"] = {"mixed": {"mixed": True}, "other": {"mixed": False}}
+        told["compared"] += [ratio("", "mixed", "read", "p99", 0.4), ratio("", "other", "read", "p99", 3.0)]
+        place = folder / "evaluations" / "sched" / files.RESULTS
+        place.write_text(json.dumps(told))
+        address = "/kmlib?measure=read+p99"
+        found = drawn(kmlib.PAGE, context_of(folder), address)["kmlib-overall"]
+        assert [(row[0].split()[-2], row[2]) for row in found.table.rows] == [
+            ("be", "0.400 (0.360 to 0.440)"),
+            ("be", "too few requests"),
+        ]
+        few = [item for item in scores.ratios_of(told) if item.workload == "other" and item.measure == "read p99"]
+        over = kml_figures.overall("key", "heading", few, "read p99", "mq-deadline")
+        assert isinstance(over, Absent)
+        assert over.reason == "too few requests for a 99th percentile over all workloads"
+
     def test_one_repeat_cannot_be_judged(self) -> None:
         only = scores.Ratio("sd", "w", "mq-kmlib", "all mean", scores.Score(0.8))
         found = kml_figures.benefit("key", "heading", [only], "mq-kmlib", "all mean", "mq-deadline")
         assert isinstance(found, Picture)
         assert [trace.name for trace in found.figure.data] == ["one repeat, which cannot be judged"]
+
+    @pytest.mark.parametrize(
+        ("value", "known"), [(2, 2.0), (10**400, None), (math.inf, None), (True, None), ("2", None)]
+    )
+    def test_only_finite_numbers_are_numbers(self, value: object, known: float | None) -> None:
+        assert scores.number(value) == known
 
     def test_read_ahead_is_told_as_throughput(self) -> None:
         outcome = {"disk": "sd", "workload": "rows", "to_default": score(3.0, 2.5, 3.5), "to_oracle": score(0.9)}

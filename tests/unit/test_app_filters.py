@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprof.dashboards.app.filters import BadFilter, conditions, quoted
+from edgeprof.dashboards.app.filters import BadFilter, conditions, in_sql
 from edgeprof.dashboards.app.rows import Column
 
 COLUMNS: Mapping[str, Column] = {
@@ -16,7 +16,8 @@ COLUMNS: Mapping[str, Column] = {
     "name": Column("run"),
     "command": Column("run"),
     "model": Column("factor"),
-    'odd"name': Column("factor"),
+    "lr": Column("factor"),
+    "LR": Column("factor"),
     "wall_time": Column("metric", "s"),
     "rss_peak": Column("metric", "bytes"),
     "data_stall": Column("metric", "share"),
@@ -24,26 +25,29 @@ COLUMNS: Mapping[str, Column] = {
 }
 NUMERIC = ("wall_time", "rss_peak", "data_stall", "energy_per_sample")
 ROWS = [
-    ("a-1", "demo one", "python train.py", "resnet18", 5.0, 2e9, 0.5, 0.002),
-    ("a-2", "demo two", "python infer.py", "ResNet50", 20.0, 5e8, None, None),
-    ("b-3", "other", "cat /dev/sda", None, 0.05, None, 0.9, 2.0),
+    ("a-1", "demo one", "python train.py", "resnet18", "low", "HIGH", 5.0, 2e9, 0.5, 0.002),
+    ("a-2", "demo two", "python infer.py", "ResNet50", None, None, 20.0, 5e8, None, None),
+    ("b-3", "other", "cat /dev/sda", None, None, "LOW", 0.05, None, 0.9, 2.0),
 ]
+CALLED = in_sql(COLUMNS)
 
 
 def chosen(text: str) -> list[str]:
     """The runs that a filter lets through."""
     import duckdb
 
-    found = conditions(text, COLUMNS, NUMERIC)
+    found = conditions(text, COLUMNS, NUMERIC, CALLED)
     with duckdb.connect(":memory:") as connection:
-        names = [name for name in COLUMNS if name != 'odd"name']
-        kinds = ", ".join(f"{quoted(name)} {'double' if name in NUMERIC else 'varchar'}" for name in names)
+        kinds = ", ".join(f"{CALLED[name]} {'double' if name in NUMERIC else 'varchar'}" for name in COLUMNS)
         connection.execute(f"create table runs ({kinds})")
-        connection.executemany(f"insert into runs values ({', '.join('?' * len(names))})", ROWS)
+        connection.executemany(f"insert into runs values ({', '.join('?' * len(COLUMNS))})", ROWS)
         where = " and ".join(item.sql for item in found) or "true"
         values = [value for item in found for value in item.values]
         return [
-            row[0] for row in connection.execute(f"select id from runs where {where} order by id", values).fetchall()
+            row[0]
+            for row in connection.execute(
+                f"select {CALLED['id']} from runs where {where} order by {CALLED['id']}", values
+            ).fetchall()
         ]
 
 
@@ -72,6 +76,8 @@ def chosen(text: str) -> list[str]:
         ("sda", ["b-3"]),
         ('"demo o"', ["a-1"]),
         ("demo model~50", ["a-2"]),
+        ("lr=low", ["a-1"]),
+        ("LR=low", ["b-3"]),
     ],
 )
 def test_a_filter_chooses_runs(text: str, runs: list[str]) -> None:
@@ -97,13 +103,13 @@ def test_a_filter_chooses_runs(text: str, runs: list[str]) -> None:
 )
 def test_a_filter_that_means_nothing_says_what_to_write(text: str, word: str) -> None:
     with pytest.raises(BadFilter, match=word):
-        conditions(text, COLUMNS, NUMERIC)
+        conditions(text, COLUMNS, NUMERIC, CALLED)
 
 
 @given(st.text(max_size=200))
 def test_any_text_is_a_filter_or_refused(text: str) -> None:
     try:
-        found = conditions(text, COLUMNS, NUMERIC)
+        found = conditions(text, COLUMNS, NUMERIC, CALLED)
     except BadFilter:
         return
     for item in found:

@@ -14,6 +14,8 @@ import pytest
 
 from edgeprof.dashboards.app import index, rows, stored
 from edgeprof.dashboards.app.index import RunIndex, discover
+from edgeprof.dashboards.app.links import LeadsOut
+from edgeprof.dashboards.app.page import Context
 from tests.synthetic_run import Shape, write_run
 from tests.unit.test_report_build import HOSTILE
 
@@ -123,6 +125,91 @@ def test_factors_of_any_kind_become_a_row(folder: Path, value: Any) -> None:
     assert all(len(text) <= rows.LONGEST_TEXT for text in row.values() if isinstance(text, str))
 
 
+def change_manifest(folder: Path, **parts: Any) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, **parts}))
+
+
+@pytest.mark.parametrize("name_of", ["", "a\0b", "x" * 201, "\x1b[2J"])
+@pytest.mark.parametrize("part", ["factors", "host"])
+def test_a_name_that_cannot_be_shown_is_left_out_and_said(folder: Path, name_of: str, part: str) -> None:
+    change_manifest(folder / name(0), **{part: {name_of or "\0": 1} if part == "host" else {name_of: 1, "kept": 2}})
+    found = RunIndex(folder)
+    found.refresh()
+    snapshot = found.snapshot(0)
+    about = {row["id"]: row for row in snapshot.table.to_pylist()}
+    assert (snapshot.reading, len(about)) == (0, 3)
+    assert about[name(0)]["problem"] == "names of its factors, host facts or metrics cannot be shown: 1 left out"
+    assert about[name(1)]["problem"] is None
+    assert all(text and text.isprintable() for text in (*snapshot.columns, *snapshot.table.column_names))
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("name", pa.nulls(1, pa.string())),
+        ("name", pa.array([["a list"]])),
+        ("value", pa.array(["much"])),
+        ("value", pa.array([True])),
+    ],
+)
+def test_metrics_that_ingest_did_not_write_are_damaged(folder: Path, column: str, values: pa.Array) -> None:
+    path = folder / name(0) / "metrics.parquet"
+    metrics = pq.read_table(path)
+    spoilt = pa.concat_arrays([values] * metrics.num_rows)
+    pq.write_table(metrics.set_column(metrics.column_names.index(column), column, spoilt), path)
+    found = known(folder)
+    assert "metrics" in found[name(0)]["problem"]
+    assert (found[name(0)]["throughput"], found[name(0)]["framework_name"]) == (None, "pytorch")
+    assert found[name(1)]["throughput"] > 0
+
+
+@pytest.mark.parametrize("value", ["100", 100, None])
+def test_a_factor_named_like_a_metric_is_told_apart_from_it(folder: Path, value: Any) -> None:
+    measured = known(folder)[name(0)]["throughput"]
+    change_manifest(folder / name(0), factors={"throughput": value})
+    found = RunIndex(folder)
+    found.refresh()
+    snapshot = found.snapshot(0)
+    row = {row["id"]: row for row in snapshot.table.to_pylist()}[name(0)]
+    assert row["throughput"] == measured
+    assert row["factor_throughput"] == value
+    groups = [snapshot.columns[column].group for column in ("throughput", "factor_throughput")]
+    assert groups == ["metric", "factor"]
+
+
+@pytest.mark.parametrize("parts", [{"overhead": {"cpu_share": "much"}}, {"run": {"wall_time": 10**400}}])
+def test_a_column_of_a_metric_holds_numbers_alone(folder: Path, parts: dict[str, Any]) -> None:
+    manifest = json.loads((folder / name(0) / "manifest.json").read_text())
+    change_manifest(folder / name(0), **{key: {**manifest[key], **change} for key, change in parts.items()})
+    found = RunIndex(folder)
+    found.refresh()
+    table = found.snapshot(0).table
+    assert table.schema.field("wall_time").type == table.schema.field("overhead_cpu_share").type == pa.float64()
+    assert table.column("wall_time").null_count == 0  # as it is among the metrics
+
+
+@pytest.mark.parametrize("odd", ["\ud800", RuntimeError("it is odd")])
+def test_a_run_like_no_other_keeps_none_back(folder: Path, monkeypatch: pytest.MonkeyPatch, odd: Any) -> None:
+    def read(run: str, path: Path) -> rows.Row:
+        row = rows.read_row(run, path)
+        if run != name(1):
+            return row
+        if isinstance(odd, Exception):
+            raise odd
+        return rows.Row({**row.values, odd: 1.0}, row.columns)
+
+    monkeypatch.setattr(index, "read_row", read)
+    found = RunIndex(folder)
+    found.refresh()
+    snapshot = found.snapshot(0)
+    about = {row["id"]: row for row in snapshot.table.to_pylist()}
+    assert snapshot.reading == 0
+    assert [about[name(number)]["state"] for number in range(3)] == ["finished", "damaged", "finished"]
+    assert "it is not what edgeprof writes" in about[name(1)]["problem"]
+    assert about[name(1)]["stamp"], "it is read again when it changes, not at each look"
+
+
 def test_a_manifest_cannot_flood_the_index(folder: Path) -> None:
     path = folder / name(0) / "manifest.json"
     manifest = json.loads(path.read_text())
@@ -221,6 +308,31 @@ def test_a_link_that_leads_out_of_the_folder_is_no_run(folder: Path, tmp_path: P
     (folder / name(5)).symlink_to(outside)
     (folder / "self").symlink_to(folder)
     assert name(5) not in discover(folder).runs
+
+
+def test_a_matrix_whose_runs_lie_elsewhere_has_none(folder: Path, tmp_path: Path) -> None:
+    served = tmp_path / "served"
+    for place, target in (("out", folder), ("loop", Path("runs")), ("in", served / "here")):
+        (served / place).mkdir(parents=True)
+        (served / place / "state.jsonl").write_text("")
+        (served / place / "runs").symlink_to(target)
+    make(served / "here", 5)
+    assert list(discover(served).runs) == [f"in/runs/{name(5)}"]
+    assert discover(served / "out").runs == []
+
+
+@pytest.mark.parametrize("part", ["manifest.json", "metrics.parquet", "tables", "tables/system.parquet"])
+def test_a_run_of_which_a_part_leads_out_of_the_folder_is_not_read(folder: Path, tmp_path: Path, part: str) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (folder / name(0) / part).rename(elsewhere)
+    (folder / name(0) / part).symlink_to(elsewhere)
+    found = RunIndex(folder)
+    found.refresh()
+    row = next(row for row in found.snapshot(0).table.to_pylist() if row["id"] == name(0))
+    said = f"its {Path(part).name} is a link that leads out of the folder, and so is not read"
+    assert (row["state"], row["problem"]) == ("damaged", said)
+    with pytest.raises(LeadsOut):
+        Context(folder, found).run(name(0))
 
 
 def test_folders_with_names_that_cannot_be_shown_are_told_as_such(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import logging
 import re
 from collections.abc import Iterator
@@ -148,9 +149,34 @@ def test_the_list_is_filtered_sorted_and_shows_the_columns_asked_for(client: Cli
         for item in components(tree)
         if item["type"] == "Th" and item["props"].get("scope") == "col"
     ]
-    assert heads == ["Compare", "name", "started", "result", "throughput  ↓", "model"]
+    assert heads == ["Compare", "name", "started (UTC)", "result", "throughput  ↓", "model"]
     assert [item for item in components(tree) if item["props"].get("aria-sort") == "descending"]
     assert len([item for item in components(tree) if item["type"] == "Tr"]) == 2
+
+
+def named_oddly(folder: Path, number: int, factors: dict[str, Any]) -> str:
+    run = write_run(folder / f"20261121T12000{number}Z-x-00000{number}", SMALL, only=("steps",))
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({**manifest, "factors": factors}))
+    return run.name
+
+
+def test_factors_with_any_names_are_listed(tmp_path: Path) -> None:
+    for number in range(3):
+        odd = {"": number, "a\0b": number, "\ud800": number, 'say "c0"': number}
+        named_oddly(tmp_path, number, {"lr": f"low {number}", "LR": f"HIGH {9 - number}", **odd})
+    client = Client(tmp_path)
+    assert "could not be made" not in text_of(client.page("/"))
+    tree = client.page("/?columns=lr,LR&sort=LR&q=LR!=none")
+    rows = [item for item in components(tree) if item["type"] == "Tr"][1:]
+    cells = [[text_of(cell) for cell in components(row) if cell["type"] == "Td"][-2:] for row in rows]
+    assert cells == [["low 2", "HIGH 7"], ["low 1", "HIGH 8"], ["low 0", "HIGH 9"]]
+    assert "low 1" in text_of(client.page('/?columns=say "c0",lr&q=lr="low 1"'))
+
+
+def test_a_word_is_looked_for_where_no_run_tells_its_command(tmp_path: Path) -> None:
+    (tmp_path / "20261121T120000Z-half-000000" / "raw").mkdir(parents=True)
+    assert "not ingested" in text_of(Client(tmp_path).page("/?q=half"))
 
 
 def test_a_folder_without_runs_says_how_to_make_one(tmp_path: Path) -> None:
@@ -231,10 +257,25 @@ def test_a_csv_of_nothing_is_not_found(client: Client, address: str) -> None:
     assert client.get(address).status_code == 404
 
 
-def test_a_spreadsheet_does_not_compute_a_runs_text() -> None:
-    body = sheet.of_table(DataTable(("name", "value"), [["=cmd|' /c calc'!A0", "-5 %"], ["@x", "+1"], ["-x", "ok"]]))
-    rows = list(csv.reader(io.StringIO(body.decode())))
-    assert rows[1:] == [["'=cmd|' /c calc'!A0", "-5 %"], ["'@x", "+1"], ["'-x", "ok"]]
+@pytest.mark.parametrize(
+    "text",
+    ["=cmd|' /c calc'!A0", "@x", "-x", "-2+3+cmd|' /C calc'!A0", "+1*A1", "-5\n", "-1-1", "\t=1", "\n=1", "\uff1d1"],
+)
+def test_a_spreadsheet_does_not_compute_a_runs_text(text: str) -> None:
+    rows = list(csv.reader(io.StringIO(sheet.of_table(DataTable((text,), [[text]])).decode())))
+    assert rows == [[f"'{text}"], [f"'{text}"]]
+
+
+@pytest.mark.parametrize(
+    "text", ["-5 %", "+1", "-1\u202f234 ms", "-.5", "+1.25e-9", "-3 J/sample", "-12 °C", "ok", "5-3"]
+)
+def test_numbers_with_a_sign_stay_numbers(text: str) -> None:
+    assert sheet.of_table(DataTable(("value",), [[text]])).decode() == f"value\n{text}\n"
+
+
+def test_a_long_run_of_digits_is_looked_at_once() -> None:
+    text = "-" + "1" * 200_000 + "!"
+    assert sheet.of_table(DataTable(("value",), [[text]])).decode() == f"value\n'{text}\n"
 
 
 def test_rows_keep_their_numbers_and_name_their_units() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -44,6 +45,22 @@ def test_values_nulls_and_text_come_through(tmp_path: Path) -> None:
     assert [row["inserted_ns"] for row in rows] == [""] * len(rows)
     assert [int(row["queued_ns"]) for row in rows] == [row["queued_ns"] for row in expected]
     assert {row["comm"] for row in rows} == {'a,"b"\nc'}
+
+
+def test_text_that_a_spreadsheet_would_compute_is_marked_as_text(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", SMALL, only=("block_io", "phases"))
+    for name, column in (("block_io", "comm"), ("phases", "name")):
+        path = folder / "tables" / f"{name}.parquet"
+        table = pq.read_table(path)
+        texts = ["=cmd|' /C calc'!A0", "-2+3", "-5", None, "plain"]
+        odd = pa.array((texts * table.num_rows)[: table.num_rows]).dictionary_encode()
+        table = table.set_column(table.column_names.index(column), column, odd)
+        pq.write_table(table.append_column("@odd", odd.cast(pa.binary())), path)
+    export(open_run(folder), "csv", tmp_path / "csv")
+    for name, column in (("block_io", "comm"), ("block_io", "'@odd"), ("phases", "name")):
+        rows = read(tmp_path / "csv" / f"{name}.csv")
+        assert [row[column] for row in rows[:5]] == ["'=cmd|' /C calc'!A0", "'-2+3", "-5", "", "plain"]
+    assert "'@odd" in {row["column"] for row in read(tmp_path / "csv" / "columns.csv")}
 
 
 def test_units_stand_beside_the_tables(tmp_path: Path) -> None:

@@ -127,6 +127,19 @@
     return [figure, { height: height + "px" }];
   }
 
+  const SHARP = 3; // pixels of a PNG for one of the page: sharp in print and on a projector
+
+  document.addEventListener("click", (event) => { // a figure as an image: as it is shown, on its page's background
+    const button = event.target.closest("[data-image]");
+    if (!button) { return; }
+    const figure = button.closest("figure"), plot = figure.querySelector(".js-plotly-plot");
+    const layout = { ...plot.layout, paper_bgcolor: window.getComputedStyle(figure).backgroundColor };
+    window.Plotly.downloadImage({ data: plot.data, layout }, {
+      format: button.dataset.image, filename: button.dataset.name,
+      width: plot.clientWidth, height: plot.clientHeight, scale: button.dataset.image === "png" ? SHARP : 1,
+    });
+  });
+
   // ---- The window of time: all figures of a page show it, and it stands in the address
 
   function stay(href) { // the page follows in place

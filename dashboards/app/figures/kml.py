@@ -9,8 +9,10 @@ from typing import Any
 from edgeprof.dashboards.app.kml.scores import (
     LESS_IS_BETTER,
     MEASURES,
+    MIXED,
     MODEL,
     MORE_IS_BETTER,
+    OTHERS,
     Part,
     Ratio,
     by_whom,
@@ -23,7 +25,7 @@ from edgeprof.dashboards.report import theme
 from edgeprof.dashboards.report.figures.base import LEGEND_ABOVE, Absent, DataTable, Outcome, Picture
 from edgeprof.dashboards.report.text import clean, label
 
-_OVER = {"mixed": "workloads where something can be gained", "other": "workloads where nothing can be gained"}
+_OVER = {MIXED: "workloads where something can be gained", OTHERS: "workloads where nothing can be gained"}
 """What an evaluation calls its workloads where a ratio is over all of a kind."""
 
 
@@ -62,7 +64,7 @@ def scores(key: str, heading: str, parts: Mapping[str, Part], chosen: str) -> Ou
     return Picture(
         key=key,
         title=heading,
-        figure=forest(marks, f"{title(chosen)} ({better} is better)", axis, room=200),
+        figure=forest(marks, f"{label(title(chosen))} ({better} is better)", axis, room=200),
         caption="Bars are 95 % intervals, from drawing the runs anew. No run of a part was trained on.",
         label=", ".join(f"{row[1]} {row[2]}" for row in rows) + ".",
         table=DataTable(("Part", "By", title(chosen)), rows),
@@ -176,8 +178,9 @@ _INTERVALS = (
 def overall(key: str, heading: str, ratios: Sequence[Ratio], measure: str, baseline: str) -> Outcome:
     """All contenders over all workloads of a kind."""
     over = [item for item in ratios if not item.disk and item.measure == measure and item.contender != baseline]
-    if not over:
-        return Absent(key, heading, "this evaluation has no ratio over all workloads", "choose another measure")
+    if not any(item.score.value is not None for item in over):
+        few = f"{over[0].score.text()} for a 99th percentile over all workloads" if over else ""
+        return Absent(key, heading, few or "this evaluation has no ratio over all workloads", "choose another measure")
     marks: list[Mark] = []
     for kind in dict.fromkeys(item.workload for item in over):
         marks.append(Mark(f"<b>{label(_OVER.get(kind, kind))}</b>"))
@@ -206,7 +209,8 @@ _NONE = "no difference shown"
 
 def _mark(name: str, item: Ratio) -> Mark:
     found = item.score
-    assert found.value is not None
+    if found.value is None:
+        return Mark(name, note=found.text())
     low, high = ((None if end is None or end <= 0 else math.log(end)) for end in (found.low, found.high))
     sure = low is not None and high is not None and (low > 0 or high < 0)
     judged = low is not None and high is not None

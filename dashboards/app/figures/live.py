@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SHOWN = 120.0
 """Seconds that the figure shows."""
 _RATE = {"tickformat": "~s", "ticksuffix": "B/s"}
-_SHARE = {"tickformat": ".0%"}
+_SHARE = {"tickformat": "~%"}
 _UNITS = {item.name: item.unit for item in MEASURES}
 
 

@@ -179,7 +179,7 @@ def pressure_row(data: RunData) -> Row | Absent:
             caption = (
                 f"Share of time in which at least one task (some) or all tasks (full) of {whose} waited for memory."
             )
-            return _lines("Memory pressure (PSI)", series, {"tickformat": ".0%", "rangemode": "tozero"}, caption)
+            return _lines("Memory pressure (PSI)", series, {"tickformat": "~%", "rangemode": "tozero"}, caption)
     reason, remedy = data.absence("system")
     if data.has("system"):
         reason = "this kernel gives no pressure stall information"

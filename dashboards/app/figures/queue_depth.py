@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -43,21 +43,13 @@ def build(data: CutData) -> Outcome:
     """A line for each device, of all who use it."""
     if not data.has("block_io"):
         return absent(data, KEY, TITLE, "block_io")
-    everything = CutData(data.run, replace(data.cut, window=None), data.columns)  # those queued before count, too
     edges = np.linspace(*data.window, SLICES + 1)
-    devices = everything.text("block_io", "device")
-    queued = everything.number("block_io", "queued_ns")
-    issued = everything.number("block_io", "issued_ns")
-    completed = everything.number("block_io", "completed_ns")
-    issued_or = np.where(np.isfinite(issued), issued, completed)
-    begun = np.where(np.isfinite(queued), queued, issued_or)
-    ended = np.where(np.isfinite(completed), completed, max(data.wall_time, edges[-1]))
     found = []
     for device in data.text("block_io", "device").present()[:DEVICES]:
-        mine = devices.is_(device) & np.isfinite(begun) & (begun < edges[-1]) & (ended > edges[0])
-        if mine.any():
-            inside = mine & np.isfinite(issued)
-            found.append(_depth(device, begun[mine], ended[mine], issued[inside], ended[inside], edges))
+        begun, issued, ended = _open_in(data, device, edges[0], edges[-1])
+        if len(begun):
+            inside = np.isfinite(issued)
+            found.append(_depth(device, begun, ended, issued[inside], ended[inside], edges))
     if not found:
         return Absent(KEY, TITLE, "no request has a time")
     return Picture(
@@ -85,6 +77,33 @@ def build(data: CutData) -> Outcome:
     )
 
 
+def _open_in(data: CutData, device: str, first: float, last: float) -> tuple[Floats, Floats, Floats]:
+    """A device's requests that were open at some time between two moments: begun (ascending), issued, ended.
+
+    Those that never completed are open for ever.
+    """
+    everything = data.of_all_time  # those queued before the window count, too
+    key = (str(data.run.path), data.stamp("block_io"), "open requests", device, everything.cut)
+    begun, issued, ended, reach = data.columns.get(key, lambda: _by_beginning(everything, device))
+    near = slice(int(np.searchsorted(reach, first, side="right")), int(np.searchsorted(begun, last)))
+    still = ended[near] > first
+    return begun[near][still], issued[near][still], ended[near][still]
+
+
+def _by_beginning(data: CutData, device: str) -> tuple[Floats, Floats, Floats, Floats]:
+    """A device's requests by their beginning: begun, issued, ended, and the latest end until then (ascending)."""
+    mine = data.text("block_io", "device").is_(device)
+    queued, issued, completed = (
+        data.number("block_io", column)[mine] for column in ("queued_ns", "issued_ns", "completed_ns")
+    )
+    begun = np.where(np.isfinite(queued), queued, np.where(np.isfinite(issued), issued, completed))
+    ended = np.where(np.isfinite(completed), completed, np.inf)
+    order = np.argsort(begun, kind="stable")
+    order = order[: np.count_nonzero(np.isfinite(begun))]  # NaN sorts last
+    begun, issued, ended = begun[order], issued[order], ended[order]
+    return begun, issued, ended, np.maximum.accumulate(ended)
+
+
 def _limits(data: CutData) -> list[str]:
     limits = []
     if data.cut.phase or data.cut.op or data.cut.process is not None:
@@ -100,8 +119,6 @@ def _limits(data: CutData) -> list[str]:
 
 
 def _depth(device: str, begun: Floats, ended: Floats, issued: Floats, left: Floats, edges: Floats) -> _Depth:
-    order = np.argsort(begun, kind="stable")
-    begun, ended = begun[order], ended[order]
     ends = np.sort(ended)
     after = np.arange(1, len(begun) + 1) - np.searchsorted(ends, begun, side="right")  # depth as each joins
     at_edges = np.searchsorted(begun, edges, side="right") - np.searchsorted(ends, edges, side="right")

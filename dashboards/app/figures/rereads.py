@@ -36,15 +36,16 @@ def build(data: CutData) -> Outcome:
         return absent(data, KEY, TITLE, "block_io")
     time, fresh, total, cell = _history(data)
     begin, end = data.window
-    shown = (time >= begin) & (time < end)
-    if not shown.any():
+    shown = slice(*map(int, np.searchsorted(time, (begin, end))))
+    if shown.start >= shown.stop:
         return Absent(KEY, TITLE, "no read of the run reached a block device", "start with a cold page cache")
-    read, again = float(total[shown].sum()), float((total - fresh)[shown].sum())
-    working = float(fresh[: int(np.flatnonzero(shown)[-1]) + 1].sum())
+    read = float(_each(total, shown).sum())
+    again = read - float(_each(fresh, shown).sum())
+    working = float(fresh[shown.stop - 1])
     return Picture(
         key=KEY,
         title=TITLE,
-        figure=_figure(data, time, fresh, total),
+        figure=_figure(data.window, shown, time, fresh, total),
         caption="Above, bytes that the run had read from devices so far, and how many of them were of different "
         "places: the working set. The gap between the lines was read more than once. Below, what each slice of "
         f"{seconds((end - begin) / SLICES)} read for the first time in the run, and again: in the time shown, "
@@ -75,7 +76,7 @@ def _limits(data: CutData, cell: int) -> list[str]:
 
 
 def _history(data: CutData) -> tuple[Floats, Floats, Floats, int]:
-    """Each read of the whole run by time: when, bytes of places not read before, bytes; and the unit of places.
+    """Each read of the whole run by time: when, bytes of different places so far, bytes so far; and the unit of places.
 
     The window does not matter, so it is worked out once for a run and a device.
     """
@@ -98,7 +99,14 @@ def _worked_out(data: CutData) -> tuple[Floats, Floats, Floats, int]:
     rows = rows[np.argsort(time[rows], kind="stable")]
     first, last = sector[rows] * _SECTOR, sector[rows] * _SECTOR + size[rows]
     fresh, cell = first_touched(whole.text("block_io", "device").codes[rows], first, last)
-    return time[rows], np.minimum(fresh, size[rows]), size[rows], cell
+    return time[rows], np.cumsum(np.minimum(fresh, size[rows])), np.cumsum(size[rows]), cell
+
+
+def _each(so_far: Floats, shown: slice) -> Floats:
+    """What each read of some added to a sum."""
+    before = so_far[shown.start - 1] if shown.start else 0.0
+    added: Floats = np.diff(so_far[shown], prepend=before)
+    return added
 
 
 def first_touched(device: NDArray[np.int64], first: Floats, last: Floats) -> tuple[Floats, int]:
@@ -121,15 +129,15 @@ def first_touched(device: NDArray[np.int64], first: Floats, last: Floats) -> tup
     return fresh, cell
 
 
-def _figure(data: CutData, time: Floats, fresh: Floats, total: Floats) -> Any:
+def _figure(window: tuple[float, float], shown: slice, time: Floats, fresh: Floats, total: Floats) -> Any:
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
-    begin, end = data.window
+    begin, end = window
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.07, row_heights=[0.55, 0.45])
-    near = slice(max(0, int(np.searchsorted(time, begin)) - 1), int(np.searchsorted(time, end)) + 1)
+    near = slice(max(0, shown.start - 1), shown.stop + 1)
     for values, name, colour in ((total, "read so far", INK), (fresh, "of different places", BLUE)):
-        x, y = min_max(time[near], np.cumsum(values)[near])
+        x, y = min_max(time[near], values[near])
         known = np.isfinite(y)  # a sum stands still where nothing is read
         figure.add_trace(
             go.Scatter(
@@ -144,13 +152,16 @@ def _figure(data: CutData, time: Floats, fresh: Floats, total: Floats) -> Any:
             col=1,
         )
     edges = np.linspace(begin, end, SLICES + 1)
-    inside = (time >= begin) & (time < end)
-    which = np.minimum(((time[inside] - begin) / (edges[1] - edges[0])).astype(np.int64), SLICES - 1)
-    for values, name, colour in ((fresh, "for the first time", BLUE), (total - fresh, "again", ORANGE)):
+    which = np.minimum(((time[shown] - begin) / (edges[1] - edges[0])).astype(np.int64), SLICES - 1)
+    first = _each(fresh, shown)
+    for values, name, colour in (
+        (first, "for the first time", BLUE),
+        (_each(total, shown) - first, "again", ORANGE),
+    ):
         figure.add_trace(
             go.Bar(
                 x=compact((edges[:-1] + edges[1:]) / 2),
-                y=compact(np.bincount(which, values[inside], SLICES)),
+                y=compact(np.bincount(which, values, SLICES)),
                 name=name,
                 marker={"color": faint(colour, 0.85), "line": {"width": 0}},
                 hovertemplate="%{y:.3s}B",
@@ -160,7 +171,7 @@ def _figure(data: CutData, time: Floats, fresh: Floats, total: Floats) -> Any:
         )
     figure.update_yaxes(title="so far", fixedrange=True, **BYTES, row=1, col=1)
     figure.update_yaxes(title="a slice", rangemode="tozero", fixedrange=True, **BYTES, row=2, col=1)
-    figure.update_xaxes(**time_axis(data.window))
+    figure.update_xaxes(**time_axis(window))
     figure.for_each_xaxis(lambda axis: axis.update(title=None) if axis.showticklabels is False else None)
     figure.update_layout(
         height=420,

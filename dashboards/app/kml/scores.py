@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,9 +45,13 @@ Part = Mapping[str, Mapping[str, Score]]
 
 def number(value: object) -> float | None:
     """A finite number, or None."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    try:
+        found = float(value)
+    except OverflowError:  # JSON knows integers of any length
+        return None
+    return found if math.isfinite(found) else None
 
 
 def score(value: object) -> Score:
@@ -124,6 +128,7 @@ class Ratio:
     Attributes:
         where: disk and workload; the disk is empty for what is over all workloads of a kind.
         measure: of what, and which figure.
+        score: the ratio; without a value, the reason why there is no 99th percentile over all workloads.
     """
 
     disk: str
@@ -150,37 +155,62 @@ MORE_IS_BETTER = frozenset(("default", "oracle"))
 
 
 def ratios_of(results: Mapping[str, Any]) -> list[Ratio]:
-    """All ratios of an evaluation of schedulers or of read-ahead."""
-    return [*_schedulers(results.get("compared")), *_sizes(results.get("outcomes"))]
+    """All ratios of an evaluation of schedulers or of read-ahead; see `Ratio` on those without a value."""
+    return [*_schedulers(results), *_sizes(results.get("outcomes"))]
 
 
 def _entries(value: object) -> Iterator[Mapping[str, Any]]:
     return (item for item in (value if isinstance(value, list) else ()) if isinstance(item, Mapping))
 
 
+MIXED, OTHERS = "mixed", "other"
+"""What stands for the workload over all that have something to gain, and over the others (`evaluation.results`)."""
 LEAST_FOR_TAIL = 100
 """Requests that a 99th percentile takes: of fewer it is their maximum (`edgeprof.kmodule.evaluation.ratios`)."""
 
 
-def _schedulers(compared: object) -> Iterator[Ratio]:
-    entries = list(_entries(compared))
-    many = {
-        tuple(str(item.get(name)) for name in _WHERE)
-        for item in entries
-        if item.get("figure") == "requests"
-        and min(number(item.get("base")) or 0.0, number(item.get("own")) or 0.0) >= LEAST_FOR_TAIL
-    }
+def _schedulers(results: Mapping[str, Any]) -> Iterator[Ratio]:
+    entries = list(_entries(results.get("compared")))
+    few = _few(entries)
+    few_over = {("", kind, *who) for _, workload, *who in few for kind in _kinds_of(workload, results.get("plan"))}
     for item in entries:
-        if item.get("figure") == "p99" and tuple(str(item.get(name)) for name in _WHERE) not in many:
-            continue
-        measure = f"{item.get('of')} {item.get('figure')}"
         found = score(item)
-        if measure in MEASURES and found.value is not None and found.value > 0:
+        if item.get("figure") == "p99":
+            if _where(item) in few:
+                continue
+            found = _FEW if _where(item) in few_over else found
+        measure = f"{item.get('of')} {item.get('figure')}"
+        if measure in MEASURES and (found is _FEW or (found.value is not None and found.value > 0)):
             texts = [clean(item.get(name) or "") for name in ("disk", "workload", "contender")]
             yield Ratio(texts[0], texts[1], texts[2], measure, found)
 
 
-_WHERE = ("disk", "workload", "contender", "of")
+_FEW = Score(None, reason="too few requests")
+
+
+def _where(item: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(item.get(name) or "") for name in ("disk", "workload", "contender", "of"))
+
+
+def _few(entries: Sequence[Mapping[str, Any]]) -> set[tuple[str, ...]]:
+    """Single workloads whose 99th percentile is of too few requests."""
+    many = {
+        _where(item)
+        for item in entries
+        if item.get("figure") == "requests"
+        and min(number(item.get("base")) or 0.0, number(item.get("own")) or 0.0) >= LEAST_FOR_TAIL
+    }
+    tails = {_where(item) for item in entries if item.get("figure") == "p99" and item.get("disk")}
+    return tails - many
+
+
+def _kinds_of(workload: str, plan: object) -> Sequence[str]:
+    """The kind of workloads that one is of: `MIXED` or `OTHERS`; where the plan does not say, it may be either."""
+    workloads = plan.get("workloads") if isinstance(plan, Mapping) else None
+    about = workloads.get(workload) if isinstance(workloads, Mapping) else None
+    if not isinstance(about, Mapping):
+        return MIXED, OTHERS
+    return (MIXED if about.get("mixed") else OTHERS,)
 
 
 def _sizes(outcomes: object) -> Iterator[Ratio]:

@@ -15,12 +15,13 @@ from dash import html
 from edgeprof.dashboards.app import parts
 from edgeprof.dashboards.app.index import Snapshot
 from edgeprof.dashboards.app.page import Context, Page
+from edgeprof.dashboards.app.rows import text_of
 from edgeprof.dashboards.app.view import View, link
 from edgeprof.dashboards.report import account
 from edgeprof.dashboards.report.data import RunData
 from edgeprof.dashboards.report.text import clean
 from edgeprof.profiler.errors import EdgeprofError
-from edgeprof.profiler.units import human
+from edgeprof.profiler.units import counted, human
 
 BOARDS_SHOWN = 200
 _COLUMNS = (
@@ -78,10 +79,8 @@ def machines(known: Snapshot) -> tuple[list[Machine], int]:
     return sorted(made, key=lambda machine: str(machine.newest.get("started") or ""), reverse=True), untold
 
 
-def _text(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.12g}" if isinstance(value, float) else clean(value)
+def _text(value: str | float | None) -> str:
+    return "" if value is None else text_of(value)
 
 
 def layout(context: Context, view: View) -> Any:
@@ -97,14 +96,10 @@ def layout(context: Context, view: View) -> Any:
     if len(found) > BOARDS_SHOWN:
         children.append(html.P(f"The {BOARDS_SHOWN} that ran last of {len(found)}.", className="limit"))
     if known.reading:
-        children.append(html.P(f"{_runs(known.reading)} still to be read.", className="limit"))
+        children.append(html.P(f"{counted(known.reading, 'run')} still to be read.", className="limit"))
     if untold > known.reading:
-        children.append(html.P(f"{_runs(untold - known.reading)} cannot be read.", className="limit"))
+        children.append(html.P(f"{counted(untold - known.reading, 'run')} cannot be read.", className="limit"))
     return [*children, _machine(context, chosen)]
-
-
-def _runs(count: int) -> str:
-    return "1 run" if count == 1 else f"{count} runs"
 
 
 def _overview(context: Context, found: Sequence[Machine]) -> Any:
@@ -125,12 +120,13 @@ def _overview(context: Context, found: Sequence[Machine]) -> Any:
                 _last(machine),
             ]
         )
-    heads = ["Board", "Host", "Kernel", "Memory", "Power mode", "Power rails", "Captured", "Runs", "Last run"]
+    heads = ["Board", "Host", "Kernel", "Memory", "Power mode", "Power rails", "Captured", "Runs", "Last run (UTC)"]
     return parts.table(heads, rows, "Machines", numbers=(3, 6, 7))
 
 
 def _memory(machine: Machine) -> str:
-    return human(next((row.get("host_memory_bytes") for row in machine.rows), None), "bytes")
+    value = machine.newest.get("host_memory_bytes")  # text where a manifest of the folder has text there
+    return _text(value) if isinstance(value, str) else human(value, "bytes")
 
 
 def _last(machine: Machine) -> Any:
@@ -225,7 +221,7 @@ def _facts(machine: Machine, host: object) -> list[list[str]]:
     for device in devices.values() if isinstance(devices, Mapping) else ():
         if isinstance(device, Mapping):
             size = device.get("bytes")
-            about = [human(size, "bytes")] if isinstance(size, int) and not isinstance(size, bool) else []
+            about = [human(size, "bytes")] if isinstance(size, int) and size < 1 << 63 else []
             about += [clean(device[name]) for name in ("model", "scheduler") if device.get(name)]
             rows.append([f"Disk {clean(device.get('name') or '?')}", ", ".join(about)])
     return rows

@@ -7,6 +7,7 @@ compared with, ``align=step`` begins all at their first step, ``t`` is the windo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,10 @@ from edgeprof.dashboards.app import parts, run_parts
 from edgeprof.dashboards.app.cut import Cut, CutData
 from edgeprof.dashboards.app.index import Snapshot
 from edgeprof.dashboards.app.kept import Kept
+from edgeprof.dashboards.app.links import LeadsOut, check_parts
 from edgeprof.dashboards.app.page import Context, Figure, Page
+from edgeprof.dashboards.app.rows import stamp, text_of, texts
+from edgeprof.dashboards.app.stamps import stamps
 from edgeprof.dashboards.app.view import View, link
 from edgeprof.dashboards.compare_report.figures import SECTIONS, Entry, Section
 from edgeprof.dashboards.compare_report.figures.differences import table
@@ -27,10 +31,12 @@ from edgeprof.dashboards.compare_report.sides import ALIGN, MOST_SIDES, Align, S
 from edgeprof.dashboards.compare_report.told import Told, told
 from edgeprof.dashboards.report.figures.base import DataTable, Outcome
 from edgeprof.dashboards.report.text import clean
-from edgeprof.profiler.dataset import entry_of
+from edgeprof.profiler.dataset import entry_of, looks_like_a_run, run_directories
 from edgeprof.profiler.errors import EdgeprofError
+from edgeprof.profiler.matrix.folder import is_matrix
 from edgeprof.profiler.run import open_run
-from edgeprof.profiler.statistics.selection import Group, group_entries, group_of
+from edgeprof.profiler.statistics.selection import Group, group_entries, matrix_group
+from edgeprof.profiler.units import counted
 
 if TYPE_CHECKING:
     from dash import Dash
@@ -42,7 +48,8 @@ OVER_TIME = "over-time"
 """The section whose figure has a time axis."""
 
 _compared: Kept[Sides] = Kept(8)
-_drawn: Kept[Sides] = Kept(3)
+_drawn: Kept[Sides] = Kept(2)
+"""The view that is looked at and the whole time, whose span its bar shows; each may hold tables of many runs."""
 
 Key = tuple[tuple[str, tuple[str, ...]], ...]
 """Each side's name and the ids of its runs, or the path of its folder; the first is the base."""
@@ -56,7 +63,7 @@ def sides(context: Context, view: View) -> Sides:
     """
     key = _key(context, view)
     folders = bool(view.all("folder"))
-    made = tuple(_stamp(context.path(item)) for _, items in key for item in items)
+    made = tuple((stamps if folders else stamp)(context.path(item)) for _, items in key for item in items)
     align: Align = "step" if view.get("align") == "step" else "start"
 
     def compare() -> Sides:
@@ -80,17 +87,6 @@ def sides(context: Context, view: View) -> Sides:
 
 def _tables(path: Path, window: Window | None) -> CutData:
     return CutData(open_run(path).inside, Cut(window))
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    """Changes when a run is ingested again, or a matrix goes on."""
-    found = []
-    for name in ("manifest.json", "metrics.parquet", "state.jsonl"):
-        try:
-            found.append((path / name).stat().st_mtime_ns)
-        except OSError:
-            found.append(0)
-    return tuple(found)
 
 
 def _key(context: Context, view: View) -> Key:
@@ -121,25 +117,50 @@ def _by(known: Snapshot, by: str, runs: Sequence[str]) -> Key:
     ids, values = (known.table.column(name).to_pylist() for name in ("id", by))
     for run, value in zip(ids, values, strict=True):
         if value is not None and (not wanted or run in wanted):
-            found.setdefault(_text(value), []).append(run)
+            found.setdefault(text_of(value), []).append(run)
     if len(found) < 2:
         raise EdgeprofError(f"these runs do not differ in {clean(by)}: choose another factor to group by")
-    return tuple((value, tuple(sorted(found[value]))) for value in sorted(found))
+    return tuple((value, tuple(sorted(found[value]))) for value in sorted(found, key=_in_order))
 
 
-def _text(value: object) -> str:
-    return f"{value:.12g}" if isinstance(value, float) else str(value)
+def _in_order(value: str) -> tuple[bool, float, str]:
+    """Sorts numbers by their value, before other text."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    return (False, number, value) if math.isfinite(number) else (True, 0.0, value)
 
 
 def _group(context: Context, name: str, items: Sequence[str], folders: bool) -> Group:
     paths = [context.path(item) for item in items]
     if folders:
-        return group_of(name, [str(paths[0])], context.folder)
+        return _folder(name, paths[0], context.folder.resolve())
     entries = [entry_of(path) for path in paths]
     if len(entries) == 1 and name == items[0]:
         title = str(entries[0].info.get("name") or "")
         return single(entries[0], f"{title} {entries[0].short_id}".strip())
     return group_entries(name, entries)
+
+
+def _folder(name: str, path: Path, root: Path) -> Group:
+    """A matrix, a folder of runs, or a run; runs that only links make its own, from elsewhere, are left out unread."""
+    if is_matrix(path):
+        return matrix_group(name, path, root)
+    runs = [path] if looks_like_a_run(path) else run_directories(path)
+    inside, outside = [], []
+    for run in runs:
+        try:
+            check_parts(run, root)
+        except LeadsOut as error:
+            outside.append((run.name, str(error)))
+        else:
+            inside.append(run)
+    if not inside:
+        why = f"{outside[0][0]}: {outside[0][1]}" if outside else "name a folder that holds some"
+        raise EdgeprofError(f"there are no runs in {clean(name)}: {why}")
+    group = group_entries(name, [entry_of(run) for run in inside])
+    return replace(group, left_out=[*group.left_out, *outside])
 
 
 def _figure(entry: Entry, time: bool) -> Figure:
@@ -223,10 +244,13 @@ def _choices(context: Context, view: View, found: Sides | None = None) -> Any:
 
 def _factors(context: Context, view: View) -> list[tuple[str, str]]:
     """Factors in which the runs differ, in not too many values."""
+    import pyarrow.compute as pc
+
     known = context.index.snapshot()
     wanted = set(view.all("run"))
-    ids = known.table.column("id").to_pylist()
-    table = known.table.filter([not wanted or run in wanted for run in ids])
+    table = known.table
+    if wanted:
+        table = table.filter(pc.is_in(table.column("id"), texts(sorted(wanted))))
     found = []
     for name, column in known.columns.items():
         if (column.group not in ("factor", "host") and name != "name") or name not in table.column_names:
@@ -275,8 +299,7 @@ def _members(context: Context, view: View, found: Sides) -> Any:
             run = process.path.resolve().relative_to(root).as_posix()
             rows.append([parts.anchor(process.id, link("/run", run=run)), "compared"])
         rows += [[run, f"left out: {reason}"] for run, reason in side.group.left_out]
-        count = len(side.group.processes)
-        summary = f"{side.name}: {count} run{'s' if count != 1 else ''}"
+        summary = f"{side.name}: {counted(len(side.group.processes), 'run')}"
         if side.group.left_out:
             summary += f", {len(side.group.left_out)} left out"
         blocks.append(parts.details(summary, parts.table(["Run", ""], rows, f"Runs of {clean(side.name)}")))

@@ -13,6 +13,8 @@ from edgeprof.dashboards.report.figures.timeline import phases, power, processor
 
 _KEY_FIGURES = {
     "energy": "Energy",
+    "energy_net": "Energy, less idle",
+    "idle_power": "Idle power",
     "energy_per_sample": "Energy a sample",
     "throttled_time": "Throttled",
     "throughput": "Throughput",

@@ -16,7 +16,7 @@ from edgeprof.dashboards.app import parts
 from edgeprof.dashboards.app.figures import kml as figures
 from edgeprof.dashboards.app.kept import Kept
 from edgeprof.dashboards.app.kml import kernel
-from edgeprof.dashboards.app.kml.files import Found, Item, discover
+from edgeprof.dashboards.app.kml.files import LARGEST, Found, Item, discover, opened
 from edgeprof.dashboards.app.kml.scores import (
     MEASURES,
     Ratio,
@@ -37,9 +37,10 @@ from edgeprof.profiler.units import human
 
 FRESH = 5
 """Seconds for which what was found in the folder counts."""
-LINES_SHOWN = 200
 
 _found: Kept[Found] = Kept(2)
+_opened: Kept[Item] = Kept(2 * LARGEST, lambda item: item.stamp[2])
+"""The card and the evaluation that are looked at, by the bytes of their files."""
 
 
 def found(context: Context) -> Found:
@@ -55,11 +56,18 @@ def _chosen(items: Sequence[Item], path: str) -> Item | None:
 
 
 def _card(context: Context, view: View) -> Item | None:
-    return _chosen(found(context).of("card"), view.get("card"))
+    return _with_content(context, _chosen(found(context).of("card"), view.get("card")))
 
 
 def _evaluation(context: Context, view: View) -> Item | None:
-    return _chosen(found(context).of("evaluation"), view.get("evaluation"))
+    return _with_content(context, _chosen(found(context).of("evaluation"), view.get("evaluation")))
+
+
+def _with_content(context: Context, item: Item | None) -> Item | None:
+    if item is None or item.problem:
+        return item
+    folder = context.folder.resolve()
+    return _opened.get((folder, item.file, item.stamp), lambda: opened(folder, item))
 
 
 def _score(names: Sequence[str], view: View) -> str:
@@ -221,7 +229,7 @@ def _tiles(card: Mapping[str, Any]) -> list[tuple[str, str]]:
     runs = data.get("runs")
     rows = number(training.get("rows"))
     count = float(len(runs)) if isinstance(runs, list | dict) else number(runs)
-    found = [
+    return [
         ("Kind", clean(card.get("kind") or "-")),
         ("Model", clean(model.get("what") or model.get("name") or "-")),
         ("Memory", human(number(model.get("memory_bytes")), "bytes")),
@@ -229,7 +237,6 @@ def _tiles(card: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Examples learned from", human(rows, "count")),
         ("Runs", human(count, "count")),
     ]
-    return [(name, value) for name, value in found]
 
 
 def _score_table(name: str, part: Mapping[str, Any], names: Sequence[str]) -> Any:
@@ -285,21 +292,16 @@ def _evaluations(context: Context, view: View, items: Sequence[Item]) -> list[An
 
 def _record(record: Item) -> Any:
     """What `edgeprof tune` said, the newest last."""
-    lines = record.content["lines"]
-    rows = [[_clock(line.get("time")), clean(line["sentence"])] for line in lines[-LINES_SHOWN:]]
-    more = (
-        []
-        if len(lines) <= LINES_SHOWN
-        else [html.P(f"The last {LINES_SHOWN} of {len(lines)} lines.", className="limit")]
-    )
-    table = parts.table(["When", "What"], rows, f"What tune did, {record.path}")
+    lines, count = record.content["lines"], record.content["count"]
+    rows = [[_clock(line["time"]), line["sentence"]] for line in lines]
+    more = [html.P(f"The last {len(lines)} of {count} lines.", className="limit")] if len(lines) < count else []
+    table = parts.table(["When (UTC)", "What"], rows, f"What tune did, {record.path}")
     return parts.section(f"tune-{zlib.crc32(record.path.encode()):x}", f"What tune did: {record.path}", table, *more)
 
 
-def _clock(seconds: object) -> str:
-    value = number(seconds)
+def _clock(seconds: float | None) -> str:
     try:
-        return "-" if value is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
+        return "-" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
     except (OverflowError, ValueError, OSError):
         return "-"
 

@@ -16,13 +16,13 @@ from edgeprof.dashboards.app import parts
 from edgeprof.dashboards.app.figures import factors
 from edgeprof.dashboards.app.kept import Kept
 from edgeprof.dashboards.app.page import Context, Figure, Page
+from edgeprof.dashboards.app.stamps import stamps
 from edgeprof.dashboards.app.view import View, link
 from edgeprof.dashboards.matrix_report import static
 from edgeprof.dashboards.matrix_report.data import title
 from edgeprof.dashboards.report.figures.base import Absent, Outcome
 from edgeprof.dashboards.report.text import clean
 from edgeprof.profiler.errors import EdgeprofError
-from edgeprof.profiler.matrix.folder import STATE
 from edgeprof.profiler.matrix.results import study
 from edgeprof.profiler.matrix.state import Progress, read_state
 from edgeprof.profiler.statistics.answer import Answer, MetricAnswer, answer
@@ -58,22 +58,17 @@ def found(context: Context, view: View) -> Found:
     if not name:
         raise EdgeprofError("no matrix was run in this folder; make one with `edgeprof matrix run SPEC.yaml`")
     path = context.folder if name == "." else context.path(name)
-    try:
-        about = (path / STATE).stat()
-        made = about.st_mtime_ns, about.st_size
-    except OSError:
-        made = (0, 0)
 
     def read() -> Found:
         try:
-            return Found(name, path, read_state(path), answer(study(path), view.get("metric") or None))
+            return Found(name, path, read_state(path), answer(study(path, context.folder), view.get("metric") or None))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise EdgeprofError(
                 f"the state of the matrix {clean(name)} is damaged ({type(error).__name__}: {clean(error)});"
                 " `edgeprof matrix run` its specification again writes it anew"
             ) from None
 
-    return _answers.get((str(path), made, view.get("metric")), read)
+    return _answers.get((str(path), stamps(path), view.get("metric")), read)
 
 
 def _metric(matrix: Found) -> MetricAnswer | None:
@@ -129,20 +124,29 @@ def layout(context: Context, view: View) -> Any:
         return parts.empty(
             "", "no matrix was run in this folder", "make one with `edgeprof matrix run SPEC.yaml -o FOLDER` in it"
         )
-    choice = [parts.select(view, "matrix", "Matrix", [(name, name) for name in known[1:]], known[0])]
+    choice = _which(known, view)
     try:
         matrix = found(context, view)
     except EdgeprofError as error:
-        return [html.Div(choice, className="choices") if len(known) > 1 else None, parts.notice(error)]
+        return [html.Div(choice, className="choices"), parts.notice(error)]
     told = _metric(matrix)
     return [
         html.P(_meta(matrix), className="meta"),
-        _choices(choice if len(known) > 1 else [], matrix, told, view),
+        _choices(choice, matrix, told, view),
         _summary(matrix),
         parts.section("factors", "Factors", *(parts.figure(figure) for figure in FIGURES)),
         parts.section("cells", "Cells", *_cells(context, matrix, told)),
         parts.section("gaps", "What is missing", *_gaps(matrix)),
     ]
+
+
+def _which(known: Sequence[str], view: View) -> list[Any]:
+    """A choice among several matrices; the one shown without a choice stands first."""
+    if len(known) < 2:
+        return []
+    first, *others = known
+    shown = view.having(matrix=None) if view.get("matrix") == first else view
+    return [parts.select(shown, "matrix", "Matrix", [(name, name) for name in others], first)]
 
 
 def _meta(matrix: Found) -> str:
@@ -215,7 +219,7 @@ def _run(context: Context, run: Any) -> Any:
     root = context.folder.resolve()
     words = f"{run.repeat}"
     if run.run_path is None or not run.run_path.resolve().is_relative_to(root):
-        return html.Span(f"{words} ✕ " if run.failed else f"{words} ", title=clean(run.failed))
+        return html.Span(f"{words} ✕ " if run.failed else f"{words} ", title=clean(run.failed or "not in this folder"))
     name = f"repeat {run.repeat}{', failed' if run.failed else ''}"
     href = link("/run", run=run.run_path.resolve().relative_to(root).as_posix())
     return html.Span([parts.anchor(f"{words}{' ✕' if run.failed else ''}", href, title=name), " "])

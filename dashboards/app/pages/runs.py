@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dash import dcc, html
 
 from edgeprof.dashboards.app import parts
-from edgeprof.dashboards.app.filters import BadFilter, conditions, quoted
+from edgeprof.dashboards.app.filters import BadFilter, conditions, in_sql
 from edgeprof.dashboards.app.index import Snapshot
 from edgeprof.dashboards.app.page import Context, Page
 from edgeprof.dashboards.app.rows import IDENTITY, READING
@@ -141,9 +141,10 @@ def _telling_factors(known: Snapshot) -> list[str]:
     others = [name for name in factors if name not in likely and not name.startswith("matrix_")]
     told: list[str] = []
     groups = 1
+    called = in_sql(known.table.column_names)
     with _database(known) as connection:
         for name in (*likely, *others):
-            kinds = ", ".join(map(quoted, [*told, name]))
+            kinds = ", ".join(called[kind] for kind in (*told, name))
             found = connection.execute(f"select count(*) from (select distinct {kinds} from runs)").fetchone()  # noqa: S608
             if found[0] > groups:
                 told, groups = [*told, name], found[0]
@@ -153,11 +154,11 @@ def _telling_factors(known: Snapshot) -> list[str]:
 
 
 def _database(known: Snapshot) -> Any:
-    """A connection to the table ``runs``, and to nothing else."""
+    """A connection to the table ``runs``, whose columns are called as by `in_sql`, and to nothing else."""
     import duckdb
 
     connection = duckdb.connect(":memory:", config={"temp_directory": ""})
-    connection.register("runs", known.table)
+    connection.register("runs", known.table.rename_columns(list(in_sql(known.table.column_names).values())))
     connection.execute("set enable_external_access = false; set lock_configuration = true")
     return connection
 
@@ -171,14 +172,16 @@ def listed(known: Snapshot, view: View, columns: Sequence[str]) -> Listed:
     import pyarrow as pa
 
     numeric = [field.name for field in known.table.schema if field.type == pa.float64()]
-    found = conditions(view.get("q"), known.columns, numeric)
+    called = in_sql(known.table.column_names)
+    found = conditions(view.get("q"), known.columns, numeric, called)
     where = " and ".join(condition.sql for condition in found) or "true"
     values = [value for condition in found for value in condition.values]
     sort = view.get("sort") or NEWEST
     by = sort.removeprefix("-") if sort.removeprefix("-") in known.columns else "started"
-    order = f"{quoted(by)} {'desc' if sort.startswith('-') else 'asc'} nulls last, id desc"
+    order = f"{called[by]} {'desc' if sort.startswith('-') else 'asc'} nulls last, {called['id']} desc"
     names = list(dict.fromkeys(("id", "name", "started", "state", "problem", *_RESULT, *columns)))
-    shown = ", ".join(quoted(name) for name in names if name in known.table.column_names)
+    heads = [name for name in names if name in called]
+    shown = ", ".join(called[name] for name in heads)
     page = page_of(view)
     with _database(known) as connection:
         total = connection.execute(f"select count(*) from runs where {where}", values).fetchone()  # noqa: S608
@@ -186,7 +189,6 @@ def listed(known: Snapshot, view: View, columns: Sequence[str]) -> Listed:
             f"select {shown} from runs where {where} order by {order} limit {ROWS} offset {(page - 1) * ROWS}",  # noqa: S608
             values,
         )
-        heads = [item[0] for item in rows.description or ()]
         return Listed([dict(zip(heads, row, strict=True)) for row in rows.fetchall()], total[0] if total else 0)
 
 
@@ -226,7 +228,7 @@ def _list(known: Snapshot, view: View, columns: Sequence[str]) -> Any:
         [
             parts.gather("Compare", "compare", "run", "/compare"),
             html.Button("Choose none", type="button", **{"data-forget": "1"}),
-            parts.pages(view, page_of(view), ROWS, found.total, "runs"),
+            parts.pages(view, page_of(view), ROWS, found.total, "run"),
         ],
         className="actions",
     )
@@ -251,12 +253,13 @@ def _head(known: Snapshot, view: View, name: str) -> Any:
     mark = {name: " ↑", f"-{name}": " ↓"}.get(sort, "")
     words = {"title": _DEFINITIONS[name]} if name in _DEFINITIONS else {}
     return html.A(
-        [name.replace("_", " "), html.Span(mark, **{"aria-hidden": "true"})],
+        [_HEADS.get(name) or name.replace("_", " "), html.Span(mark, **{"aria-hidden": "true"})],
         href=view.having(sort=None if to == NEWEST else to, page=None).href,
         **words,
     )
 
 
+_HEADS = {"started": "started (UTC)"}
 _DEFINITIONS = {metric.name: metric.definition for metric in METRICS}
 
 
@@ -272,8 +275,8 @@ def _row(known: Snapshot, row: dict[str, Any], columns: Sequence[str]) -> list[A
 
 
 def _moment(started: str) -> str:
-    """A time of the manifest, shortened: 2026-11-21 17:43:01."""
-    return started[:19].replace("T", " ")
+    """A time of the manifest, which is in UTC, shortened: 2026-11-21 17:43:01; any other text as it is."""
+    return started[:19].replace("T", " ") if started.endswith("Z") else started
 
 
 def _result(row: dict[str, Any]) -> Any:

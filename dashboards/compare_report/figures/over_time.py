@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,12 +75,16 @@ class _Line:
     series: Series
 
 
+_Made = dict[tuple[RowBuilder, Path], "Row | Absent | None"]
+"""Rows by what makes them and the run's path: two measures may be of the same row, and two runs have the same id."""
+
+
 def build(sides: Sides) -> Outcome:
     """All rows that any run has data for."""
     rows: list[Row] = []
     missing: list[Absent] = []
     table: list[list[str]] = []
-    made: dict[tuple[RowBuilder, str], Row | Absent | None] = {}  # two measures may be of the same row
+    made: _Made = {}
     for measure in _MEASURES:
         outcome = _row(measure, sides, made, first=not rows)
         if isinstance(outcome, Absent):
@@ -120,12 +125,12 @@ def _caption(sides: Sides) -> str:
 def _limits(sides: Sides) -> list[str]:
     if sides.align == "start":
         return []
-    without = [run.id for runs in sides.drawn.values() for run in runs if not run.data.has("steps")]
+    without = [run.id for runs in sides.drawn.values() for run in runs if not run.whole.has("steps")]
     return [f"No step was recorded of {clean(', '.join(without))}: time 0 is the start there."] if without else []
 
 
 def _row(
-    measure: _Measure, sides: Sides, made: dict[tuple[RowBuilder, str], Row | Absent | None], first: bool
+    measure: _Measure, sides: Sides, made: _Made, first: bool
 ) -> tuple[Row, list[tuple[str, _Line]]] | Absent | None:
     found: list[tuple[Side, list[_Line]]] = []
     found_row: Row | None = None
@@ -133,7 +138,7 @@ def _row(
     for side in sides.sides:
         lines = []
         for run in sides.drawn[side.name]:
-            key = measure.row, run.id
+            key = measure.row, run.data.run.path
             if key not in made:
                 made[key] = measure.row(run.data)
             outcome = made[key]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeprof.dashboards.compare_report.figures import percentiles
-from edgeprof.dashboards.report.figures.base import DataTable, Outcome, Picture, absent
+from edgeprof.dashboards.compare_report.figures import lacking, percentiles
+from edgeprof.dashboards.report.figures.base import DataTable, Outcome, Picture
 from edgeprof.dashboards.report.figures.requests import positive
 
 if TYPE_CHECKING:
@@ -26,11 +26,10 @@ def build(sides: Sides) -> Outcome:
             else:
                 without.append(run)
     if not found:
-        return absent(without[0].data, KEY, TITLE, "steps")
+        return lacking.absence(without, KEY, TITLE, "steps", "step")
     few = min(len(values) for *_, values in found)
     limits = [f"{few} steps are too few for a 99th percentile: it is close to the slowest step."] if few < 100 else []
-    if without:
-        limits.append(f"No step was recorded of {', '.join(run.id for run in without)}.")
+    limits += lacking.sentences(without, "steps", "step")
     return Picture(
         key=KEY,
         title=TITLE,

@@ -9,12 +9,11 @@ import numpy as np
 from edgeprof.dashboards.report import downsample
 from edgeprof.dashboards.report.figures.base import BYTES, Absent, DataTable, Outcome, Picture, time_axis
 from edgeprof.dashboards.report.theme import OPERATIONS
-from edgeprof.profiler.isolation.vm_requests import OPERATIONS as KINDS
-from edgeprof.profiler.isolation.vm_requests import NotTogether, Side, Sides, both_sides, lined_up
 from edgeprof.profiler.units import count, human
 
 if TYPE_CHECKING:
     from edgeprof.dashboards.report.data import RunData
+    from edgeprof.profiler.isolation.vm_requests import Side, Sides
 
 KEY, TITLE = "guest", "Guest and host"
 MOST_POINTS = 3000
@@ -29,6 +28,8 @@ def concerns(data: RunData) -> bool:
 
 def build(data: RunData) -> Outcome:
     """Two panels with one time axis and one axis of offsets in the image."""
+    from edgeprof.profiler.isolation.vm_requests import NotTogether, both_sides, lined_up
+
     try:
         sides = both_sides(data.run)
     except NotTogether as reason:
@@ -94,6 +95,8 @@ def _span(values: Any, least: float) -> list[float]:
 def _traces(data: RunData, side: Side, legend: bool) -> list[Any]:
     import plotly.graph_objects as go
 
+    from edgeprof.profiler.isolation.vm_requests import OPERATIONS as KINDS
+
     traces = []
     for number, kind in enumerate(KINDS):
         rows = np.flatnonzero(side.op == number)
@@ -115,6 +118,8 @@ def _traces(data: RunData, side: Side, legend: bool) -> list[Any]:
 
 
 def _table(sides: Sides) -> DataTable:
+    from edgeprof.profiler.isolation.vm_requests import OPERATIONS as KINDS
+
     rows = []
     for name, side in (("guest", sides.guest), ("host", sides.host)):
         for number, kind in enumerate(KINDS):

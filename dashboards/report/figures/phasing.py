@@ -87,19 +87,33 @@ def main_phases(data: RunData) -> MainPhases | None:
     """The phases of the run's main thread (the one of its main process with most time in phases); None without any."""
     if not data.has("phases"):
         return None
-    start, end = data.number("phases", "start_ns"), np.minimum(data.number("phases", "end_ns"), np.inf)
-    main = data.number("phases", "main")
-    valid: NDArray[np.bool_] = np.isfinite(start) & np.isfinite(end) & (end >= start)
-    if (main == 1).any():
-        valid &= main == 1
-    names = data.text("phases", "name")
-    valid &= names.codes >= 0
-    if not valid.any():
+    chosen = np.flatnonzero(_has_times(data) & (_threads(data) == _main_thread(data.of_all_time)))
+    if not len(chosen):
         return None
-    thread = np.nan_to_num(data.number("phases", "pid")) * 4194304 + np.nan_to_num(data.number("phases", "tid"))
-    threads, which = np.unique(thread[valid], return_inverse=True)
-    busiest = threads[np.argmax(np.bincount(which, (end - start)[valid]))]
-    chosen = np.flatnonzero(valid & (thread == busiest))
+    start, end, names = data.number("phases", "start_ns"), data.number("phases", "end_ns"), data.text("phases", "name")
     chosen = chosen[np.argsort(start[chosen], kind="stable")]
     depth = np.clip(np.nan_to_num(data.number("phases", "depth")[chosen]), 0, 63).astype(np.int64)
     return MainPhases(start[chosen], end[chosen], depth, names.codes[chosen], names.names)
+
+
+def _main_thread(data: RunData) -> float:
+    valid, main = _has_times(data), data.number("phases", "main") == 1
+    if (valid & main).any():
+        valid &= main
+    if not valid.any():
+        return np.nan
+    length = data.number("phases", "end_ns") - data.number("phases", "start_ns")
+    threads, which = np.unique(_threads(data)[valid], return_inverse=True)
+    return float(threads[np.argmax(np.bincount(which, length[valid]))])
+
+
+def _threads(data: RunData) -> Floats:
+    """A number for each phase's thread."""
+    found: Floats = np.nan_to_num(data.number("phases", "pid")) * 4194304 + np.nan_to_num(data.number("phases", "tid"))
+    return found
+
+
+def _has_times(data: RunData) -> NDArray[np.bool_]:
+    start, end = data.number("phases", "start_ns"), data.number("phases", "end_ns")
+    valid: NDArray[np.bool_] = np.isfinite(start) & np.isfinite(end) & (end >= start)
+    return valid & (data.text("phases", "name").codes >= 0)

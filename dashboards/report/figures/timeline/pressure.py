@@ -47,7 +47,7 @@ def row(data: RunData) -> Row | Absent:
     return Row(
         title="Pressure (PSI)",
         draw=lambda axis, legend: [line(item, axis, legend) for item in series],
-        axis={"tickformat": ".0%", "rangemode": "tozero"},
+        axis={"tickformat": "~%", "rangemode": "tozero"},
         caption=f"Share of time in which at least one task (some) or all tasks (full) of {whose} "
         "waited for memory, I/O or a CPU.",
         series=series,
