@@ -32,6 +32,11 @@ def wait_until(answer: Callable[[], T], what: str, seconds: float = 20.0) -> T:
         time.sleep(0.005)
 
 
+def state_of(pid: int) -> str:
+    """R, S, T (stopped) and so on, as in proc_pid_stat(5)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 @dataclass(frozen=True)
 class Places:
     """Where one test's edgeprof keeps its runs and its undo journals."""
@@ -136,7 +141,7 @@ def children_of(pid: int) -> list[int]:
 def alive(pid: int) -> bool:
     """Whether a process runs; a zombie does not."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+        return state_of(pid) not in ("Z", "X")
     except OSError:
         return False
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from edgeprof.cli.bottom_line import BottomLine
 from edgeprof.cli.encoding import in_ascii, is_utf8
+from edgeprof.profiler.agent.signals import SignalWait
 from edgeprof.profiler.units import human
 
 if TYPE_CHECKING:
@@ -69,9 +70,9 @@ class OnTerminal:
 
         follower, line = Follower(Path(run)), BottomLine(2)
         due = 0.0
-        with suppress(OSError, termios.error):  # the terminal is gone
+        with suppress(OSError, termios.error), SignalWait({signal.SIGTERM}) as told:  # suppressed: the terminal is gone
             try:
-                while not _told_to_end(TICK):
+                while told.wait(TICK) is None:
                     if not in_foreground(self._agent, 2):
                         line.hide()
                         due = 0.0
@@ -105,19 +106,16 @@ class AsLines:
 
         follower = Follower(Path(run))
         due = time.monotonic()
-        while not _told_to_end(LOOK_EVERY):
-            follower.look()
-            if time.monotonic() >= due:
-                due = time.monotonic() + LINE_EVERY
-                text = fitted(fields(follower, self.clock()), 1000, False, self._unicode)
-                os.write(2, f"edgeprof: {text}\n".encode("utf-8", "replace"))
+        with SignalWait({signal.SIGTERM}) as told:
+            while told.wait(LOOK_EVERY) is None:
+                follower.look()
+                if time.monotonic() >= due:
+                    due = time.monotonic() + LINE_EVERY
+                    text = fitted(fields(follower, self.clock()), 1000, False, self._unicode)
+                    os.write(2, f"edgeprof: {text}\n".encode("utf-8", "replace"))
 
     def leave(self) -> None:
         """Lines leave nothing behind."""
-
-
-def _told_to_end(seconds: float) -> bool:
-    return signal.sigtimedwait({signal.SIGTERM}, seconds) is not None
 
 
 def in_foreground(pid: int, terminal: int) -> bool:

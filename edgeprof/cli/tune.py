@@ -44,6 +44,7 @@ def command(
     from edgeprof.kmodule.tuning.advice import load_model, rule
     from edgeprof.kmodule.tuning.service import Settings, tune
     from edgeprof.kmodule.tuning.tuner import Told
+    from edgeprof.profiler.agent.signals import SignalWait
     from edgeprof.profiler.storage.tools import need_root
 
     def tell(told: Told) -> None:
@@ -63,7 +64,8 @@ def command(
     # Blocked, a signal waits until the tuner waits for it: no change is ever cut off half-way.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
-        done = tune(disks, settings, lambda pause: signal.sigtimedwait(ENDING, pause) is not None, tell)
+        with SignalWait(ENDING) as signals:
+            done = tune(disks, settings, lambda pause: signals.wait(pause) is not None, tell)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     share = done["cpu_seconds"] / done["seconds"]

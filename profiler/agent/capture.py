@@ -22,6 +22,7 @@ from edgeprof.profiler.agent.conditions import Conditions
 from edgeprof.profiler.agent.drive import Driven, make, start_all
 from edgeprof.profiler.agent.governor import Governor
 from edgeprof.profiler.agent.journal import UndoJournal, state_folder
+from edgeprof.profiler.agent.signals import SignalWait
 from edgeprof.profiler.agent.spec import LAUNCH, STORAGE, USAGE, CaptureError, RunSpec, is_right
 from edgeprof.profiler.agent.undo import clean_all, descendants, undo_all
 
@@ -70,7 +71,7 @@ def capture(
         announce: told in one line what the user should know as the run starts.
         version: edgeprof's version, for the manifest.
         beside: called with the capture directory in a process of its own while the run goes on, such as to show it;
-            it returns when SIGTERM comes, which it finds blocked (`signal.sigtimedwait`).
+            it returns when SIGTERM comes, which it finds blocked (`SignalWait`).
 
     Raises:
         CaptureError: nothing was run, and the machine is as before.
@@ -270,18 +271,19 @@ class _Session:
         gc.freeze()  # what is there now lives as long as the run: the collector need not look at it again
         due = start_ns + interval
         ticks = 0
-        while not launch.ended(pid):
-            received = signal.sigtimedwait(awaited, max(0, due - time.monotonic_ns()) / 1e9)
-            if received is not None:
-                self._receive(received, pid)
-                continue
-            now = time.monotonic_ns()
-            self._sample_all(now, drain_only=ticks % governor.stretch != 0)
-            if self.beside is not None and now - start_ns >= BESIDE_AFTER * 1e9:
-                self._start_beside(self.beside)
-            governor.update()
-            ticks += 1
-            due = max(due + interval, now)
+        with SignalWait(awaited) as signals:
+            while not launch.ended(pid):
+                received = signals.wait((due - time.monotonic_ns()) / 1e9)
+                if received is not None:
+                    self._receive(received, pid)
+                    continue
+                now = time.monotonic_ns()
+                self._sample_all(now, drain_only=ticks % governor.stretch != 0)
+                if self.beside is not None and now - start_ns >= BESIDE_AFTER * 1e9:
+                    self._start_beside(self.beside)
+                governor.update()
+                ticks += 1
+                due = max(due + interval, now)
         self.end_ns = time.monotonic_ns()
         self.run_cpu = cpu_seconds() - self.setup_cpu
         self.stretch = governor.worst

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List, Optional
 from edgeprof.collectors.base import Roots
 from edgeprof.profiler.agent import marks, nvpmodel, power_mode
 from edgeprof.profiler.agent.journal import UndoJournal, lasting_folder
+from edgeprof.profiler.agent.signals import SignalWait
 from edgeprof.profiler.agent.spec import Interrupted, RunSpec
 from edgeprof.profiler.agent.undo import undo_all
 
@@ -141,6 +142,7 @@ def pause(seconds: float) -> None:
         Interrupted: a signal came.
     """
     awaited = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
-    received = signal.sigtimedwait(awaited, max(0.0, seconds))
+    with SignalWait(awaited) as signals:
+        received = signals.wait(seconds)
     if received is not None:
         raise Interrupted(received.si_signo)

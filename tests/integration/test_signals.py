@@ -8,6 +8,7 @@ import shlex
 import signal
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import QUICK, Places, cgroups_left, children_of, end, lines_of, wait_until
+from tests.helpers import QUICK, Places, cgroups_left, children_of, end, lines_of, state_of, wait_until
 
 WORKLOAD = """
 import os, signal, sys, time
@@ -66,6 +67,21 @@ def test_signals_to_edgeprof_alone_reach_the_workload_once(places: Places) -> No
     assert cgroups_left(places) == []
 
 
+def test_a_run_that_was_stopped_goes_on_and_no_signal_comes_of_it(places: Places) -> None:
+    running = places.start("run", "--collect", QUICK, "--no-ingest", "--", *workload(places, *NAMES))
+    wait_until(lambda: pid_of_workload(places), "the workload")
+    for _ in range(10):
+        running.send_signal(signal.SIGSTOP)
+        wait_until(lambda: state_of(running.pid) == "T", "edgeprof to stop")
+        time.sleep(0.15)  # longer than edgeprof waits for a signal at 10 samples a second
+        running.send_signal(signal.SIGCONT)
+        wait_until(lambda: state_of(running.pid) == "S", "edgeprof to wait again")
+    let_it_end(places)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 5, errors
+    assert received(places) == {}
+
+
 def test_a_workload_ended_by_a_passed_on_signal_is_told_as_such(places: Places) -> None:
     running = places.start("run", "--collect", QUICK, "--no-report", "--", *workload(places))
     wait_until(lambda: pid_of_workload(places), "the workload")
@@ -109,11 +125,6 @@ time.sleep(0.5)
     output, _ = running.communicate(timeout=60)
     assert running.returncode == 0
     assert output.splitlines() == ["TERM"]
-
-
-def state_of(pid: int) -> str:
-    """R, S, T (stopped) and so on, as in proc_pid_stat(5)."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 class Terminal:
