@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -10,8 +11,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
+
+from edgeprof.collectors.tracefs.capture import probe
+from edgeprof.collectors.tracefs.capture_files import Undo, mount
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = "procfs,cgroup,self"
@@ -113,8 +118,18 @@ def cgroups_left(places: Places) -> list[str]:
 
 def tracing_left(edgeprof: int) -> list[str]:
     """Tracing instances that the edgeprof of that process id made."""
-    folder = Path("/sys/kernel/tracing/instances")
-    return [path.name for path in folder.glob(f"edgeprof-{edgeprof}-*")]
+    return [path.name for path in (tracing() / "instances").glob(f"edgeprof-{edgeprof}-*")]
+
+
+@cache
+def tracing() -> Path:
+    """tracefs, to look at; where it is not mounted, this process mounts it for itself until it ends."""
+    found = probe()
+    if not found.available or found.details["path"] is not None:
+        return Path(found.details.get("path", "/sys/kernel/tracing"))
+    undo = Undo(None)
+    atexit.register(undo.all)
+    return Path(mount("tracefs", undo))
 
 
 def run_names(places: Places) -> list[str]:

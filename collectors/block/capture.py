@@ -73,6 +73,11 @@ class Tracepoints:
             pass
 
     @property
+    def tracing(self) -> str:
+        """Where tracefs is mounted for the run."""
+        return self._trace.tracing
+
+    @property
     def rests_until(self) -> int:
         """When there is something to do again."""
         return self._trace.rests_until
@@ -118,7 +123,7 @@ class Block(Collector):
             reason = "there is no back end {!r} of the block collector".format(wanted)
             return Probe(False, reason, "choose one of " + ", ".join(BACKENDS))
         found = tracefs.probe(self.context.roots)
-        if found.available and not found.details["mount"]:
+        if found.available and found.details["path"] is not None:
             events = os.path.join(found.details["path"], "events", "block", "block_rq_issue")
             if not os.path.isdir(events):
                 found = Probe(
@@ -164,8 +169,9 @@ class Block(Collector):
     def stop(self) -> Status:
         if self._backend is None:
             return Status(0, 0, notes=tuple(self._notes))
-        if self._chosen == "tracefs":
-            self._try(self._save_processes)
+        if isinstance(self._backend, Tracepoints):
+            tgids = os.path.join(self._backend.tracing, "saved_tgids")
+            self._try(lambda: self._save("saved_tgids", read(tgids)))
         status = self._backend.stop()
         self._backend = None
         devices = block_devices(self.context.roots)
@@ -178,10 +184,6 @@ class Block(Collector):
         self._try(lambda: self._save("extents.bin", extents))
         details = dict(status.details, backend=self._chosen)
         return status._replace(notes=(*self._notes, *status.notes), details=details)
-
-    def _save_processes(self) -> None:
-        path = tracefs.probe(self.context.roots).details.get("path", "")
-        self._save("saved_tgids", read(os.path.join(path, "saved_tgids")))
 
     def _try(self, action: Callable[[], None]) -> None:
         """At the end, what cannot be saved (a full disk) must not cost what was."""

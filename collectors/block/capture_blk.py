@@ -18,7 +18,7 @@ from edgeprof.collectors.tracefs.capture_files import (
     CpuFiles,
     Undo,
     kernel_tasks,
-    mount_tracefs,
+    mount,
     parse_stats,
     read,
     write,
@@ -78,9 +78,7 @@ class BlkTracer:
         found = tracefs.probe(self._context.roots)
         if not found.available:
             raise OSError(errno.EPERM, found.reason)
-        self._tracing = str(found.details["path"])
-        if found.details["mount"]:
-            mount_tracefs(self._tracing, self._undo)
+        self._tracing = str(found.details["path"] or mount("tracefs", self._undo))
         if self._read("current_tracer") != "nop":
             raise OSError(errno.EBUSY, "another tool uses the main trace buffer")
         os.makedirs(os.path.join(self._folder, "formats"), exist_ok=True)

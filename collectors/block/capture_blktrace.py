@@ -13,12 +13,11 @@ from edgeprof.collectors.base import Context, Probe, Status
 from edgeprof.collectors.block.capture_places import read_word
 from edgeprof.collectors.helper import HelperProcess, find_program
 from edgeprof.collectors.tracefs.capture import TraceInstance
-from edgeprof.collectors.tracefs.capture_files import Undo, write
+from edgeprof.collectors.tracefs.capture_files import Undo, mount, write
 
 _START_SECONDS = 5.0
 _RECORD_BYTES = 48
 _CHECK_NS = 1_000_000_000
-_MNT_DETACH = 2  # linux/fs.h
 
 
 def probe(context: Context) -> Probe:
@@ -61,14 +60,13 @@ class Blktrace:
         if not found.available:
             raise OSError(errno.EPERM, found.reason)
         try:
-            self._mount_debugfs()
             self._start(disks)
         except OSError:
             self._close()
             raise
 
     def _start(self, disks: Sequence[str]) -> None:
-        argv = ["blktrace"]
+        argv = ["blktrace", "-r", self._debugfs()]
         for disk in disks:
             self._undo_trace(os.path.join(disk, "trace", "enable"))
             argv += ["-d", os.path.join(self._context.roots.dev, os.path.basename(disk).replace("!", "/"))]
@@ -110,17 +108,11 @@ class Blktrace:
         lines = (read_word(path) or "").splitlines()
         return lines[0] if lines else "it said nothing"
 
-    def _mount_debugfs(self) -> None:
+    def _debugfs(self) -> str:
         path = os.path.join(self._context.roots.sys, "kernel", "debug")
         if os.path.isdir(os.path.join(path, "block")) or os.path.ismount(path):
-            return
-        import ctypes
-
-        libc = ctypes.CDLL(None, use_errno=True)
-        self._undo.add("mount", lambda: libc.umount2(os.fsencode(path), _MNT_DETACH), target=path)
-        if libc.mount(b"debugfs", os.fsencode(path), b"debugfs", 0, None) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, "debugfs cannot be mounted: {}".format(os.strerror(number)))
+            return path
+        return mount("debugfs", self._undo)
 
     def sample(self, now_ns: int) -> None:
         """Once a second, see that the tool keeps within the budget; it has no way to pause, so it is ended."""

@@ -46,7 +46,7 @@ class PageCache(Collector):
         if not (self.context.deep or self.context.options.get("enabled")):
             return Probe(False, "off by default, since it records every page", "capture with --collect deep")
         found = tracefs.probe(self.context.roots)
-        if not found.available or found.details["mount"]:
+        if not found.available or found.details["path"] is None:
             return found
         if not os.path.isdir(os.path.join(found.details["path"], "events", *EVENTS[0])):
             return Probe(False, "this kernel has no page-cache tracepoints", "use Linux 3.10 or later")

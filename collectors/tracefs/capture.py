@@ -28,7 +28,7 @@ from edgeprof.collectors.tracefs.capture_files import (
     CpuFiles,
     Undo,
     kernel_tasks,
-    mount_tracefs,
+    mount,
     parse_stats,
     read,
     write,
@@ -55,7 +55,7 @@ _REAL = Roots()
 def probe(roots: Roots = _REAL) -> Probe:
     """Say whether trace instances can be made here; changes nothing.
 
-    ``details`` has ``path``, where tracefs is, and ``mount``, whether it has to be mounted there first.
+    ``details`` has ``path``, where tracefs is; None: a run has to `mount` it for itself.
     """
     places = [os.path.join(roots.sys, "kernel", "tracing"), os.path.join(roots.sys, "kernel", "debug", "tracing")]
     for path in places:
@@ -67,7 +67,7 @@ def probe(roots: Roots = _REAL) -> Probe:
         if os.path.exists(os.path.join(path, "trace_clock")):
             return Probe(False, "this kernel's tracefs has no instances", "use Linux 3.10 or later")
     if os.path.isdir(places[0]):
-        return Probe(True, details={"path": places[0], "mount": True})
+        return Probe(True, details={"path": None})
     return Probe(False, "this kernel has no tracefs", "use a kernel built with CONFIG_FTRACE and CONFIG_EVENT_TRACING")
 
 
@@ -79,13 +79,14 @@ def _probe_mounted(path: str) -> Probe:
     except OSError as error:  # lockdown=confidentiality refuses it to root too
         reason = "tracefs cannot be read ({})".format(error.strerror)
         return Probe(False, reason, "run edgeprof as root and boot without lockdown=confidentiality")
-    return Probe(True, details={"path": path, "mount": False})
+    return Probe(True, details={"path": path})
 
 
 class TraceInstance:
     """A ring buffer of the run's own, drained to files; shared by the collectors through ``context.shared``.
 
     Attributes:
+        tracing: where tracefs is mounted for the run.
         path: the instance's folder in tracefs.
         folder: where the raw files go.
         mode: ``full``, or ``sampled`` once the budget had to be held by windows.
@@ -101,7 +102,7 @@ class TraceInstance:
         self.mode = "full"
         self.bytes = 0
         self.failed: Optional[OSError] = None
-        self._tracing = tracing
+        self.tracing = tracing
         self._context = context
         self._undo = undo
         self.users = 0
@@ -141,9 +142,7 @@ class TraceInstance:
         undo = Undo(context.journal)
         instance: Optional[TraceInstance] = None
         try:
-            if found.details["mount"]:
-                mount_tracefs(found.details["path"], undo)
-            instance = cls(context, found.details["path"], undo)
+            instance = cls(context, found.details["path"] or mount("tracefs", undo), undo)
             instance._cpus = _cpus(instance.path, context.roots)
             instance.set("trace_clock", "mono")
             instance._size_buffers()
@@ -278,7 +277,7 @@ class TraceInstance:
 
     def _widen_saved_commands(self) -> None:
         """Let the kernel remember more commands than its 128 by default (20 bytes each)."""
-        file = os.path.join(self._tracing, "saved_cmdlines_size")
+        file = os.path.join(self.tracing, "saved_cmdlines_size")
         try:
             old = read(file).strip()
             if int(old) < _SAVED_COMMANDS:
@@ -289,7 +288,7 @@ class TraceInstance:
 
     def _header(self, name: str) -> bytes:
         own = os.path.join(self.path, "events", name)
-        return read(own if os.path.exists(own) else os.path.join(self._tracing, "events", name))
+        return read(own if os.path.exists(own) else os.path.join(self.tracing, "events", name))
 
     def _save(self, name: str, content: bytes) -> None:
         with open(os.path.join(self.folder, name), "wb") as file:
@@ -338,7 +337,7 @@ class TraceInstance:
         try:
             for cpu in self._cpus:
                 self._save("stats.cpu{}".format(cpu), read(self._stats(cpu)))
-            self._save("saved_cmdlines", read(os.path.join(self._tracing, "saved_cmdlines")))
+            self._save("saved_cmdlines", read(os.path.join(self.tracing, "saved_cmdlines")))
             tasks = kernel_tasks(self._context.roots.proc)
             self._save("kernel_tasks", "\n".join(map(str, tasks)).encode())
         except OSError:

@@ -173,19 +173,40 @@ def _widen_pipe(pipe: int) -> int:
     return max(1, fcntl.fcntl(pipe, _F_GETPIPE_SZ) // os.sysconf("SC_PAGE_SIZE"))
 
 
-def mount_tracefs(path: str, undo: Undo) -> None:
-    """Mount tracefs; undone at the end.  Raises OSError."""
+def mount(kind: str, undo: Undo) -> str:
+    """Mount tracefs or debugfs in a new folder, both undone at the end; returns the folder.
+
+    Not where it belongs: a second run would use it there too, and lose it when the first one ends.
+
+    Raises:
+        OSError: it cannot be mounted.
+    """
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
+    path = _new_folder(kind, undo)
 
     def unmount() -> None:
         libc.umount2(os.fsencode(path), _MNT_DETACH)
 
     undo.add("mount", unmount, target=path)
-    if libc.mount(b"tracefs", os.fsencode(path), b"tracefs", 0, None) != 0:
+    if libc.mount(kind.encode(), os.fsencode(path), kind.encode(), 0, None) != 0:
         number = ctypes.get_errno()
-        raise OSError(number, "tracefs cannot be mounted: {}".format(os.strerror(number)), path)
+        raise OSError(number, "{} cannot be mounted: {}".format(kind, os.strerror(number)), path)
+    return path
+
+
+def _new_folder(kind: str, undo: Undo) -> str:
+    place = "/run" if os.access("/run", os.W_OK) else "/tmp"  # noqa: S108  (its last part is random)
+    path = "{}/edgeprof-{}-{}-{}".format(place, kind, os.getpid(), os.urandom(4).hex())
+
+    def remove() -> None:
+        if os.path.isdir(path):
+            os.rmdir(path)
+
+    undo.add("file", remove, path=path)
+    os.mkdir(path, 0o700)
+    return path
 
 
 def kernel_tasks(proc: str) -> List[int]:

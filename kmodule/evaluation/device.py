@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgeprof.collectors.tracefs import capture as tracefs
-from edgeprof.collectors.tracefs.capture_files import Undo, mount_tracefs
+from edgeprof.collectors.tracefs.capture_files import Undo, mount
 from edgeprof.kmodule import build
 from edgeprof.kmodule.evaluation.errors import NoSuchChoice, NotInstalled
 from edgeprof.kmodule.evaluation.guest import Ran
@@ -149,9 +149,7 @@ def _environment(disk: Device, journal: Changes, files: Path, out: Path) -> dict
     found = tracefs.probe()
     if not found.available:
         raise NotInstalled("tracefs", disk.name, [found.reason])
-    tracing = found.details["path"]
-    if found.details["mount"]:
-        mount_tracefs(tracing, Undo(journal))
+    tracing = found.details["path"] or mount("tracefs", Undo(journal))
     journal.record("tracefs_instance", path=f"{tracing}/instances/{INSTANCE}")
     need_tool("fio", "fio")
     loader = build.program(build.SOURCES / "loader" / "loader.c")

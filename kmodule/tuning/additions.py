@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeprof.collectors.tracefs.capture import probe
-from edgeprof.collectors.tracefs.capture_files import Undo, mount_tracefs, write
+from edgeprof.collectors.tracefs.capture_files import Undo, mount, write
 from edgeprof.collectors.tracefs.columns import gather
 from edgeprof.collectors.tracefs.formats import FormatError, parse_event, parse_layout
 from edgeprof.collectors.tracefs.ring_buffer import MISSED_STORED
@@ -81,11 +81,9 @@ class Sampler:
         if not found.available:
             raise CannotTune(f"{found.reason}; {found.remedy}")
         self._files: list[int] = []
-        tracing = Path(found.details["path"])
-        self._path = tracing / "instances" / f"edgeprof-{os.getpid()}-{os.urandom(4).hex()}"
         try:
-            if found.details["mount"]:
-                mount_tracefs(str(tracing), Undo(changes))
+            tracing = Path(found.details["path"] or mount("tracefs", Undo(changes)))
+            self._path = tracing / "instances" / f"edgeprof-{os.getpid()}-{os.urandom(4).hex()}"
             self._make(changes, tracing, " || ".join(f"s_dev == {number}" for number in sorted(numbers)))
         except OSError as error:
             raise CannotTune(f"the page cache cannot be traced: {error.filename}: {error.strerror}") from None

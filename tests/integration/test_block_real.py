@@ -23,6 +23,7 @@ from edgeprof.collectors.block.parse import parse
 from edgeprof.collectors.parsing import Parsed, RunFacts
 from edgeprof.collectors.tracefs import capture as tracefs
 from tests.conftest import find_tool
+from tests.helpers import tracing, tracing_left
 from tests.integration import slow_file
 
 pytestmark = [
@@ -228,15 +229,13 @@ def test_both_tracefs_back_ends_give_equal_tables(loop: str, tmp_path: Path) -> 
 
 def test_everything_that_was_changed_is_put_back(loop: str, tmp_path: Path) -> None:
     watched = [
-        Path(tracefs.probe().details["path"]) / name
+        tracing() / name
         for name in ("current_tracer", "trace_clock", "buffer_size_kb", "tracing_on", "saved_cmdlines_size")
     ]
     watched.append(Path("/sys/block") / Path(loop).name / "trace" / "enable")
-    instances = Path(tracefs.probe().details["path"]) / "instances"
 
     def state() -> list[str]:
-        own = [path.name for path in instances.iterdir() if path.name.startswith(f"edgeprof-{os.getpid()}-")]
-        return [path.read_text() for path in watched] + own
+        return [path.read_text() for path in watched] + tracing_left(os.getpid())
 
     capture(tmp_path / "first", ["true"], ["blk"], devices=[loop])  # the main buffer keeps its size once it was used
     before = state()

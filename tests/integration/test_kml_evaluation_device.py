@@ -17,6 +17,7 @@ from edgeprof.kmodule.evaluation.plan import SCHEDULERS, Contender, Plan, conten
 from edgeprof.kmodule.evaluation.script import INSTANCE, WRITEBACK
 from edgeprof.kmodule.evaluation.workloads import Part, Workload
 from edgeprof.profiler.errors import EdgeprofError
+from tests.helpers import tracing
 
 pytestmark = [
     pytest.mark.root,
@@ -79,7 +80,7 @@ def test_a_real_disk_is_measured_and_left_as_it_was(loop: str, tmp_path: Path) -
         assert 0 < job["classes"]["read"]["mean"] <= job["classes"]["read"]["max"] < job["completion"]["total"]
     assert settings(loop) == before
     assert Path(loop).name not in Path("/proc/mounts").read_text()
-    assert not (Path("/sys/kernel/tracing/instances") / INSTANCE).exists()
+    assert not (tracing() / "instances" / INSTANCE).exists()
     with pytest.raises(EdgeprofError, match="holds data"):  # its own last file system
         device(loop, "")
 

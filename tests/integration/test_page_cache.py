@@ -20,7 +20,7 @@ from edgeprof.collectors.page_cache.parse import parse
 from edgeprof.collectors.parsing import RunFacts
 from edgeprof.collectors.tracefs import capture as tracefs
 from edgeprof.collectors.tracefs.capture import TraceInstance
-from tests.helpers import Places
+from tests.helpers import Places, tracing, tracing_left
 
 FOUND = tracefs.probe()
 pytestmark = [
@@ -189,7 +189,7 @@ def test_files_are_named_where_stat_and_the_cache_know_different_devices(
 
 
 def test_every_user_fault_is_captured_when_asked_for(tmp_path: Path) -> None:
-    if not (Path(FOUND.details["path"]) / "events" / "exceptions" / "page_fault_user").is_dir():
+    if not (tracing() / "events" / "exceptions" / "page_fault_user").is_dir():
         pytest.skip("this kernel has no event exceptions:page_fault_user (it is there on x86)")
     page_cache = collector(tmp_path, os.getpid(), user_faults=True)
     page_cache.start()
@@ -214,7 +214,7 @@ def test_a_start_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(OSError, match="no room"):
         page_cache.start()
     page_cache.stop()
-    assert not list((Path(FOUND.details["path"]) / "instances").glob(f"edgeprof-{os.getpid()}-*"))
+    assert tracing_left(os.getpid()) == []
 
 
 def test_naming_the_collector_is_enough(places: Places) -> None:

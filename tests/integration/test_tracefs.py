@@ -17,12 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from edgeprof.collectors.base import Context
+from edgeprof.collectors.base import Context, Probe
 from edgeprof.collectors.tracefs import capture, capture_files
 from edgeprof.collectors.tracefs.capture import REST_NS, TraceInstance
 from edgeprof.collectors.tracefs.events import EventColumns, Trace, read_trace
 from edgeprof.profiler.agent.journal import UndoJournal, read_journal
 from edgeprof.profiler.agent.undo import undo_all
+from tests.helpers import tracing
 
 FOUND = capture.probe()
 pytestmark = [
@@ -91,6 +92,11 @@ def of_disk(trace: Trace, event: str, disk: Disk) -> list[int]:
     return [sector for _, dev, sector in rows if dev == disk.dev]
 
 
+def is_left(instance: str | Path) -> bool:
+    """Whether the kernel still has an instance; the mount that it was made through may be gone."""
+    return (tracing() / "instances" / Path(instance).name).exists()
+
+
 def test_the_instance_is_journalled_made_and_removed(tmp_path: Path, journal: UndoJournal) -> None:
     where = context(tmp_path, journal=journal)
     trace = begun(where)
@@ -102,7 +108,7 @@ def test_the_instance_is_journalled_made_and_removed(tmp_path: Path, journal: Un
     ]
     assert "[mono]" in (path / "trace_clock").read_text()
     status = trace.release()
-    assert not path.exists()
+    assert not is_left(trace.path)
     assert journal.open_entries == {}
     assert where.shared == {}
     assert (status.lost, status.mode, status.details["windows"]) == (0, "full", 1)
@@ -128,8 +134,25 @@ def test_collectors_share_one_instance_until_the_last_lets_go(tmp_path: Path, di
     assert Path(first.path).is_dir()
     disk.read(2)
     second.release()
-    assert not Path(first.path).exists()
+    assert not is_left(first.path)
     assert of_disk(read_trace(tmp_path / "raw"), "block_rq_issue", disk) == [8, 16]
+
+
+def test_where_tracefs_is_not_mounted_runs_at_the_same_time_do_not_disturb_each_other(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capture, "probe", lambda roots: Probe(True, details={"path": None}))
+    traces = [begun(context(tmp_path / name)) for name in ("first", "second")]
+    mounted = [Path(trace.path).parents[1] for trace in traces]
+    disk.read(1)
+    traces[0].release()
+    disk.read(2)
+    status = traces[1].release()
+    assert status.notes == ()
+    assert of_disk(read_trace(tmp_path / "first" / "raw"), "block_rq_issue", disk) == [8]
+    assert of_disk(read_trace(tmp_path / "second" / "raw"), "block_rq_issue", disk) == [8, 16]
+    assert not any(is_left(trace.path) for trace in traces)
+    assert not any(folder.exists() for folder in mounted)
 
 
 NO_SPLICE: Callable[[], None] = lambda: None  # noqa: E731
@@ -297,7 +320,7 @@ def test_a_full_disk_ends_the_trace_with_whole_pages_and_everything_put_back(tmp
         with pytest.raises(OSError, match="No space"):
             trace.drain(2)
         status = trace.release()
-        assert not Path(trace.path).exists()
+        assert not is_left(trace.path)
         assert any("No space left" in note for note in status.notes)
         assert status.lost is None  # what was on its way to the disk is gone, uncounted
         assert all(path.stat().st_size % 4096 == 0 for path in (full / "raw" / "tracefs").glob("*.raw"))
@@ -339,7 +362,8 @@ def test_a_killed_capture_can_be_read_and_its_instance_undone(tmp_path: Path) ->
     assert [path.is_dir() for path in instances] == [True]
     _, failed = undo_all(saved.entries)
     assert failed == []
-    assert not instances[0].exists()
+    assert not is_left(instances[0])
+    assert not [entry for entry in saved.entries if entry["kind"] == "file" and Path(entry["path"]).exists()]
     read = read_trace(tmp_path / "raw")
     assert len(read.get("sched", "sched_switch")) > 10
     assert read.windows is None
