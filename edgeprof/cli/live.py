@@ -68,9 +68,9 @@ class OnTerminal:
     def show(self, run: str) -> None:
         from edgeprof.profiler.live.follow import Follower
 
-        follower, line = Follower(Path(run)), BottomLine(2)
+        follower, line, told = Follower(Path(run)), BottomLine(2), SignalWait({signal.SIGTERM})
         due = 0.0
-        with suppress(OSError, termios.error), SignalWait({signal.SIGTERM}) as told:  # suppressed: the terminal is gone
+        with suppress(OSError, termios.error):  # the terminal is gone
             try:
                 while told.wait(TICK) is None:
                     if not in_foreground(self._agent, 2):
@@ -104,15 +104,14 @@ class AsLines:
     def show(self, run: str) -> None:
         from edgeprof.profiler.live.follow import Follower
 
-        follower = Follower(Path(run))
+        follower, told = Follower(Path(run)), SignalWait({signal.SIGTERM})
         due = time.monotonic()
-        with SignalWait({signal.SIGTERM}) as told:
-            while told.wait(LOOK_EVERY) is None:
-                follower.look()
-                if time.monotonic() >= due:
-                    due = time.monotonic() + LINE_EVERY
-                    text = fitted(fields(follower, self.clock()), 1000, False, self._unicode)
-                    os.write(2, f"edgeprof: {text}\n".encode("utf-8", "replace"))
+        while told.wait(LOOK_EVERY) is None:
+            follower.look()
+            if time.monotonic() >= due:
+                due = time.monotonic() + LINE_EVERY
+                text = fitted(fields(follower, self.clock()), 1000, False, self._unicode)
+                os.write(2, f"edgeprof: {text}\n".encode("utf-8", "replace"))
 
     def leave(self) -> None:
         """Lines leave nothing behind."""

@@ -41,6 +41,24 @@ def command(
     A DISK is a block device or a folder on one.  A change is tried in turns with what was there before and kept only
     if more of what programs want is read a second; at the end all is as it was.
     """
+    # Blocked, a signal waits until the tuner waits for it: no change is ever cut off half-way.  Before the imports:
+    # NumPy starts threads, which would take it otherwise.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        _tune(disks, model_file, observe, schedulers, leave_open_files, seconds, as_json)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _tune(
+    disks: tuple[str, ...],
+    model_file: Path | None,
+    observe: bool,
+    schedulers: bool,
+    leave_open_files: bool,
+    seconds: float | None,
+    as_json: bool,
+) -> None:
     from edgeprof.kmodule.tuning.advice import load_model, rule
     from edgeprof.kmodule.tuning.service import Settings, tune
     from edgeprof.kmodule.tuning.tuner import Told
@@ -61,13 +79,8 @@ def command(
         open_files=not leave_open_files,
         seconds=seconds,
     )
-    # Blocked, a signal waits until the tuner waits for it: no change is ever cut off half-way.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-    try:
-        with SignalWait(ENDING) as signals:
-            done = tune(disks, settings, lambda pause: signals.wait(pause) is not None, tell)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    signals = SignalWait(ENDING)
+    done = tune(disks, settings, lambda pause: signals.wait(pause) is not None, tell)
     share = done["cpu_seconds"] / done["seconds"]
     told = f"ended after {done['seconds']:.0f} s, with {share:.2%} of one core; all is as it was"
     tell(Told(told, {"event": "ends", "cpu_share": share, **done}))

@@ -22,7 +22,7 @@ from edgeprof.profiler.agent.conditions import Conditions
 from edgeprof.profiler.agent.drive import Driven, make, start_all
 from edgeprof.profiler.agent.governor import Governor
 from edgeprof.profiler.agent.journal import UndoJournal, state_folder
-from edgeprof.profiler.agent.signals import SignalWait
+from edgeprof.profiler.agent.signals import Received, SignalWait
 from edgeprof.profiler.agent.spec import LAUNCH, STORAGE, USAGE, CaptureError, RunSpec, is_right
 from edgeprof.profiler.agent.undo import clean_all, descendants, undo_all
 
@@ -265,25 +265,24 @@ class _Session:
         """The one loop: a timer that signals can interrupt; ends when the workload's first process has ended."""
         assert self.child is not None
         pid = self.child.pid
-        awaited = {*PASSED_ON, signal.SIGCHLD}
+        signals = SignalWait({*PASSED_ON, signal.SIGCHLD})
         interval = int(1e9 / self.spec.rate)
         governor = Governor(self.spec.budget_cpu)
         gc.freeze()  # what is there now lives as long as the run: the collector need not look at it again
         due = start_ns + interval
         ticks = 0
-        with SignalWait(awaited) as signals:
-            while not launch.ended(pid):
-                received = signals.wait((due - time.monotonic_ns()) / 1e9)
-                if received is not None:
-                    self._receive(received, pid)
-                    continue
-                now = time.monotonic_ns()
-                self._sample_all(now, drain_only=ticks % governor.stretch != 0)
-                if self.beside is not None and now - start_ns >= BESIDE_AFTER * 1e9:
-                    self._start_beside(self.beside)
-                governor.update()
-                ticks += 1
-                due = max(due + interval, now)
+        while not launch.ended(pid):
+            received = signals.wait((due - time.monotonic_ns()) / 1e9)
+            if received is not None:
+                self._receive(received, pid)
+                continue
+            now = time.monotonic_ns()
+            self._sample_all(now, drain_only=ticks % governor.stretch != 0)
+            if self.beside is not None and now - start_ns >= BESIDE_AFTER * 1e9:
+                self._start_beside(self.beside)
+            governor.update()
+            ticks += 1
+            due = max(due + interval, now)
         self.end_ns = time.monotonic_ns()
         self.run_cpu = cpu_seconds() - self.setup_cpu
         self.stretch = governor.worst
@@ -299,16 +298,16 @@ class _Session:
         if self.beside_process is not None:
             self.beside_process.stop(signal.SIGTERM)
 
-    def _receive(self, received: Any, pid: int) -> None:
-        if received.si_signo == signal.SIGCHLD:
-            if self.spec.stand_in and received.si_pid == pid and received.si_code == _SI_USER:
+    def _receive(self, received: Received, pid: int) -> None:
+        if received.number == signal.SIGCHLD:
+            if self.spec.stand_in and received.sender == pid and received.code == _SI_USER:
                 for item in self.driven:  # the engine removes the container's cgroup, and its counters, any moment
                     item.last(time.monotonic_ns())
             if self.cgroup is not None and not self.cgroup.paths:
                 _reap_orphans({pid, *self._helper_pids()})
-        elif received.si_code != _SI_KERNEL and received.si_pid not in self.pids():  # one of the run: it meant us
+        elif received.code != _SI_KERNEL and received.sender not in self.pids():  # one of the run: it meant us
             try:
-                os.kill(pid, received.si_signo)
+                os.kill(pid, received.number)
             except ProcessLookupError:
                 pass
 

@@ -142,7 +142,6 @@ def pause(seconds: float) -> None:
         Interrupted: a signal came.
     """
     awaited = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
-    with SignalWait(awaited) as signals:
-        received = signals.wait(seconds)
+    received = SignalWait(awaited).wait(seconds)
     if received is not None:
-        raise Interrupted(received.si_signo)
+        raise Interrupted(received.number)
