@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from edgeprof.cli.options import json_option
+from edgeprof.profiler.agent.signals import SignalWait, blocked
 
 ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
@@ -43,44 +44,28 @@ def command(
     """
     # Blocked, a signal waits until the tuner waits for it: no change is ever cut off half-way.  Before the imports:
     # NumPy starts threads, which would take it otherwise.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-    try:
-        _tune(disks, model_file, observe, schedulers, leave_open_files, seconds, as_json)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with blocked(ENDING):
+        from edgeprof.kmodule.tuning.advice import load_model, rule
+        from edgeprof.kmodule.tuning.service import Settings, tune
+        from edgeprof.kmodule.tuning.tuner import Told
+        from edgeprof.profiler.storage.tools import need_root
 
+        def tell(told: Told) -> None:
+            if as_json:
+                click.echo(json.dumps({"time": time.time(), "sentence": told.sentence, **told.facts}))
+            else:
+                click.echo(f"{time.strftime('%H:%M:%S')} {told.sentence}")
 
-def _tune(
-    disks: tuple[str, ...],
-    model_file: Path | None,
-    observe: bool,
-    schedulers: bool,
-    leave_open_files: bool,
-    seconds: float | None,
-    as_json: bool,
-) -> None:
-    from edgeprof.kmodule.tuning.advice import load_model, rule
-    from edgeprof.kmodule.tuning.service import Settings, tune
-    from edgeprof.kmodule.tuning.tuner import Told
-    from edgeprof.profiler.agent.signals import SignalWait
-    from edgeprof.profiler.storage.tools import need_root
-
-    def tell(told: Told) -> None:
-        if as_json:
-            click.echo(json.dumps({"time": time.time(), "sentence": told.sentence, **told.facts}))
-        else:
-            click.echo(f"{time.strftime('%H:%M:%S')} {told.sentence}")
-
-    need_root("tuning")
-    settings = Settings(
-        load_model(model_file) if model_file is not None else rule(),
-        observe=observe,
-        schedulers=schedulers,
-        open_files=not leave_open_files,
-        seconds=seconds,
-    )
-    signals = SignalWait(ENDING)
-    done = tune(disks, settings, lambda pause: signals.wait(pause) is not None, tell)
-    share = done["cpu_seconds"] / done["seconds"]
-    told = f"ended after {done['seconds']:.0f} s, with {share:.2%} of one core; all is as it was"
-    tell(Told(told, {"event": "ends", "cpu_share": share, **done}))
+        need_root("tuning")
+        settings = Settings(
+            load_model(model_file) if model_file is not None else rule(),
+            observe=observe,
+            schedulers=schedulers,
+            open_files=not leave_open_files,
+            seconds=seconds,
+        )
+        signals = SignalWait(ENDING)
+        done = tune(disks, settings, lambda pause: signals.wait(pause) is not None, tell)
+        share = done["cpu_seconds"] / done["seconds"]
+        told = f"ended after {done['seconds']:.0f} s, with {share:.2%} of one core; all is as it was"
+        tell(Told(told, {"event": "ends", "cpu_share": share, **done}))

@@ -8,8 +8,10 @@ its uninitialised siginfo_t held.  Handed on, that may be a SIGHUP that ends the
 import ctypes
 import errno
 import os
+import signal
 import time
-from typing import Any, Iterable, NamedTuple, Optional
+from contextlib import contextmanager
+from typing import Any, Iterable, Iterator, NamedTuple, Optional
 
 _SIGSET_BYTES = 128  # sigset_t of glibc and musl
 
@@ -50,7 +52,7 @@ class _Time(ctypes.Structure):
 class SignalWait:
     """Takes signals one by one.
 
-    The caller has blocked them, before it started any thread: one that has not blocked them would get them.
+    The caller has `blocked` them, before it started any thread: one that has not would get them.
 
     Args:
         awaited: their numbers.
@@ -82,3 +84,13 @@ class SignalWait:
             if error != errno.EINTR:
                 raise OSError(error, os.strerror(error))
             seconds = deadline - time.monotonic()
+
+
+@contextmanager
+def blocked(numbers: Iterable[int]) -> Iterator[None]:
+    """Keep signals waiting, for this thread and those that it starts."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

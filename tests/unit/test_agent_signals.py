@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from edgeprof.profiler.agent.signals import SignalWait
+from edgeprof.profiler.agent.signals import SignalWait, blocked
 from tests.helpers import state_of, wait_until
 
 WAITS = """
@@ -30,17 +30,17 @@ while True:
 
 
 @pytest.fixture
-def blocked() -> Iterator[set[int]]:
-    numbers = {signal.SIGUSR1, signal.SIGUSR2}  # blocked in this thread alone: none may be sent to the process
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-    yield numbers
-    while signal.sigtimedwait(numbers, 0) is not None:
-        pass
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def two() -> Iterator[set[int]]:
+    """Two signals that are blocked in this thread alone: send them to no other."""
+    numbers = {signal.SIGUSR1, signal.SIGUSR2}
+    with blocked(numbers):
+        yield numbers
+        while signal.sigtimedwait(numbers, 0) is not None:
+            pass
 
 
-def test_each_signal_is_taken_once_with_its_sender(blocked: set[int]) -> None:
-    signals = SignalWait(blocked)
+def test_each_signal_is_taken_once_with_its_sender(two: set[int]) -> None:
+    signals = SignalWait(two)
     assert signals.wait(-1) is None
     for number in (signal.SIGUSR2, signal.SIGUSR1):
         signal.raise_signal(number)
@@ -52,17 +52,17 @@ def test_each_signal_is_taken_once_with_its_sender(blocked: set[int]) -> None:
     assert signals.wait(0) is None
 
 
-def test_it_tells_what_python_tells(blocked: set[int]) -> None:
+def test_it_tells_what_python_tells(two: set[int]) -> None:
     signal.raise_signal(signal.SIGUSR1)
-    own = SignalWait(blocked).wait(60)
+    own = SignalWait(two).wait(60)
     signal.raise_signal(signal.SIGUSR1)
-    python = signal.sigtimedwait(blocked, 60)
+    python = signal.sigtimedwait(two, 60)
     assert own is not None
     assert python is not None
     assert own == (python.si_signo, python.si_code, python.si_pid)
 
 
-def test_other_signals_are_left(blocked: set[int]) -> None:
+def test_other_signals_are_left(two: set[int]) -> None:
     signal.raise_signal(signal.SIGUSR2)
     began = time.monotonic()
     assert SignalWait({signal.SIGUSR1}).wait(0.05) is None
