@@ -113,12 +113,12 @@ def run_on_board(connection: Connection, request: Request, say: Say) -> Outcome:
         began = True
         with _leaving(connection, job):
             try:
-                _start(connection, job, request, synced.name if synced else None)
+                given_up = _start(connection, job, request, synced.name if synced else None)
             except (Refused, NothingStarted):
                 began = False
                 raise
             say(f"running on {connection.board.name} as job {job}")
-            state = _until_over(connection, job, folder, request.show, before, say)
+            state = _until_over(connection, job, folder, request.show, before, say, given_up)
         return _take(connection, state, output, request.printed, say)
     finally:
         if not began:
@@ -161,14 +161,15 @@ def _facts(connection: Connection, job: str, synced: dict[str, Any] | None, befo
     }
 
 
-def _start(connection: Connection, job: str, request: Request, cwd: str | None) -> None:
-    """Start it; where the user gives up meanwhile, the board does as well, unless the run has begun just then."""
+def _start(connection: Connection, job: str, request: Request, cwd: str | None) -> bool:
+    """Start it; where the user gives up meanwhile, the board does as well, unless the run has begun just then: True."""
     try:
         jobs.start(connection, job, request.spec, cwd, request.wait)
     except KeyboardInterrupt:
         if _taken_back(connection, job):
             raise NothingStarted(connection.board.name) from None
-        raise
+        return True
+    return False
 
 
 def _taken_back(connection: Connection, job: str) -> bool:
@@ -201,10 +202,18 @@ def _leaving(connection: Connection, job: str) -> Iterator[None]:
 
 
 def _until_over(
-    connection: Connection, job: str, folder: Path | None, show: Show | None, before: Reading | None, say: Say
+    connection: Connection,
+    job: str,
+    folder: Path | None,
+    show: Show | None,
+    before: Reading | None,
+    say: Say,
+    given_up: bool = False,
 ) -> JobState:
-    """Wait; the first Ctrl-C is passed on, and a connection that was cut is made anew."""
-    asked, cuts = False, 0
+    """Wait; the first Ctrl-C (``given_up``: it came already) is passed on, and a cut connection is made anew."""
+    asked, cuts = given_up, 0
+    if given_up:
+        _ask_to_end(connection, job, say)
     while True:
         try:
             if show is None or folder is None or before is None:
@@ -214,14 +223,18 @@ def _until_over(
             if asked:
                 raise
             asked = True
-            say("asking the board to end the workload; Ctrl-C again leaves it running there")
-            with suppress(Refused):  # it has just ended
-                jobs.send_signal(connection, job, "INT")
+            _ask_to_end(connection, job, say)
         except ConnectionCut as error:
             cuts += 1
             if cuts > RECONNECTS:
                 raise
             connection.open_again(error, say)
+
+
+def _ask_to_end(connection: Connection, job: str, say: Say) -> None:
+    say("asking the board to end the workload; Ctrl-C again leaves it running there")
+    with suppress(Refused):  # it has just ended
+        jobs.send_signal(connection, job, "INT")
 
 
 def _watched(connection: Connection, job: str, folder: Path, show: Show, ahead_ns: int) -> JobState:

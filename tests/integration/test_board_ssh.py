@@ -588,6 +588,25 @@ def test_ctrl_c_ends_the_workload_and_fetches_what_there_is(pi: SshBoard, tmp_pa
     assert json.loads((run / "manifest.json").read_text())["remote"]["job"] == state["job"]
 
 
+def test_ctrl_c_just_as_the_run_has_begun_ends_it_too(
+    pi: SshBoard, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = jobs.start
+
+    def start_and_interrupt(*words: Any) -> None:
+        start(*words)
+        wait_until(lambda: running(pi), "the run", 60)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jobs, "start", start_and_interrupt)
+    script = "trap 'exit 9' INT; echo begun; while :; do sleep 0.1; done"
+    words = ["run", "--board", "pi", "-o", str(tmp_path / "runs"), "--no-ingest", "--", "sh", "-c", script]
+    assert main(words) == 9
+    assert "asking the board to end the workload" in capfd.readouterr().err
+    (run,) = (tmp_path / "runs").iterdir()
+    assert json.loads((run / "manifest.json").read_text())["run"]["status"] == "finished"
+
+
 def test_a_second_ctrl_c_leaves_the_run_on_the_board(pi: SshBoard, tmp_path: Path) -> None:
     process = _started(tmp_path, "trap '' INT; echo begun; while :; do sleep 0.1; done")
     state = _begun(pi, process)
